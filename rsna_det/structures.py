@@ -1,0 +1,158 @@
+"""The nouns of the data flow: what one stage hands to the next.
+
+Every arrow of the flow described in :mod:`rsna_det` is one of these dataclasses. Ragged lists are padded
+tensors with a boolean mask. "Network pixels" are pixels of the padded square image that the network sees,
+"source pixels" those of the radiograph as it lies on disk (1024 x 1024 in the challenge). Boxes are always
+``x1, y1, x2, y2``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int, Int8, UInt8
+from torch import Tensor
+
+
+class Category(IntEnum):
+    """The challenge's three categories of a whole image, in the order of the global head's logits."""
+
+    ABNORMAL = 0
+    NORMAL = 1
+    OPACITY = 2
+
+    @property
+    def label(self) -> str:
+        """The category's name in the challenge's class table."""
+        return CATEGORY_LABELS[self]
+
+
+CATEGORY_LABELS: dict[Category, str] = {
+    Category.ABNORMAL: "No Lung Opacity / Not Normal",
+    Category.NORMAL: "Normal",
+    Category.OPACITY: "Lung Opacity",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One radiograph as the network gets it, with its labels.
+
+    Attributes:
+        image: grey values of the padded square image, after augmentation.
+        boxes: label boxes in network pixels, after augmentation (some may have been dropped).
+        source_boxes: label boxes as the challenge gives them, in source pixels: the truth to score against.
+        category: category of the whole image.
+        image_id: the challenge's ``patientId``, which names an image and not a patient.
+        source_size: height and width of the radiograph in source pixels.
+        fold: the fold in which the image is validated; -1 for an image outside all folds.
+        true_patient: the person, where a map is given; else a name derived from the image's id.
+    """
+
+    image: UInt8[Tensor, "1 side side"]
+    boxes: Float[Tensor, "boxes 4"]
+    source_boxes: Float[Tensor, "source_boxes 4"]
+    category: Category
+    image_id: str
+    source_size: tuple[int, int]
+    fold: int
+    true_patient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Samples stacked, their boxes padded to the longest list (see :class:`Sample` for the fields).
+
+    Padded rows of ``boxes`` and ``source_boxes`` are zero, and False in their mask.
+    """
+
+    images: UInt8[Tensor, "batch 1 side side"]
+    boxes: Float[Tensor, "batch boxes 4"]
+    box_mask: Bool[Tensor, "batch boxes"]
+    source_boxes: Float[Tensor, "batch source_boxes 4"]
+    source_box_mask: Bool[Tensor, "batch source_boxes"]
+    categories: Int[Tensor, " batch"]
+    source_sizes: Int[Tensor, "batch 2"]
+    image_ids: tuple[str, ...]
+    folds: tuple[int, ...]
+    true_patients: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The batch with its tensors on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """The batch with its tensors in page-locked memory, for asynchronous copies to a GPU."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, function) -> Self:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(v) for name, v in values.items() if isinstance(v, Tensor)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOutputs:
+    """What the network says of every anchor and of the whole image, before any decoding.
+
+    Attributes:
+        box_logits: logit of "this anchor holds an opacity".
+        box_deltas: box relative to its anchor, in the units of :mod:`rsna_det.boxes.coding`.
+        global_logits: logits of the three categories; None for a model without the global head.
+        feature_sizes: height and width of each pyramid level's map, finest first: anchors are laid out from these.
+    """
+
+    box_logits: Float[Tensor, "batch anchors 1"]
+    box_deltas: Float[Tensor, "batch anchors 4"]
+    global_logits: Float[Tensor, "batch 3"] | None
+    feature_sizes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorTargets:
+    """What each anchor should learn.
+
+    Attributes:
+        labels: 1 positive, 0 negative, -1 ignored.
+        box_index: for a positive anchor the row of its box in the image's padded boxes; undefined elsewhere.
+    """
+
+    labels: Int8[Tensor, "batch anchors"]
+    box_index: Int[Tensor, "batch anchors"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """The unweighted terms of the multi-task loss, one value an image (or their means, as scalars)."""
+
+    box_class: Float[Tensor, " *batch"]
+    box_regression: Float[Tensor, " *batch"]
+    global_class: Float[Tensor, " *batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """The best-scored decoded boxes of each image before NMS, in falling order of score.
+
+    Attributes:
+        boxes: in source pixels, clipped to the radiograph; zero where padded.
+        scores: zero where padded.
+        mask: False where padded.
+        counts_before_cap: candidates above the score floor, before only the best were kept.
+    """
+
+    boxes: Float[Tensor, "batch candidates 4"]
+    scores: Float[Tensor, "batch candidates"]
+    mask: Bool[Tensor, "batch candidates"]
+    counts_before_cap: Int[Tensor, " batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The final boxes of one image in source pixels, in falling order of score."""
+
+    boxes: Float[Tensor, "detections 4"]
+    scores: Float[Tensor, " detections"]
