@@ -1,0 +1,1 @@
+"""Everything that knows boxes and learns nothing: pure functions."""

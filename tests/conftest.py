@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests: a small synthetic data set, and real radiographs where there are any."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the challenge's layout with 24 drawn radiographs of 64 x 64 pixels."""
+    from rsna_det.data.synthetic import write_synthetic
+
+    root = tmp_path_factory.mktemp("challenge") / "synthetic"
+    write_synthetic(root=root, num_images=24, side=64, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real radiographs in the challenge's layout, or a skip."""
+    name = os.environ.get("RSNA_DET_REAL_DATA", "")
+    if not name:
+        pytest.skip("RSNA_DET_REAL_DATA names no folder of real radiographs")
+    root = Path(name)
+    if not (root / "stage_2_train_images").is_dir():
+        pytest.skip(f"RSNA_DET_REAL_DATA={name} has no stage_2_train_images")
+    return root
