@@ -6,6 +6,7 @@ tensors with a boolean mask. "Network pixels" are pixels of the padded square im
 ``x1, y1, x2, y2``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Self
@@ -89,7 +90,7 @@ class Batch:
         """The batch with its tensors in page-locked memory, for asynchronous copies to a GPU."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _map(self, function) -> Self:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: function(v) for name, v in values.items() if isinstance(v, Tensor)})
 

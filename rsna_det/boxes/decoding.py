@@ -1,0 +1,122 @@
+"""From head outputs to detections: score floor, best candidates, NMS, relative cut, cut. The one place that does it.
+
+Validation, evaluation and prediction all call these two functions on the same candidates, so that their numbers agree.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torchvision.ops import nms
+
+from rsna_det.boxes.coding import decode
+from rsna_det.boxes.geometry import area, clip
+from rsna_det.structures import Candidates, Detections, HeadOutputs
+
+SCORE_FLOOR = 0.025
+"""Boxes below are never looked at (the published code's number)."""
+
+MAX_CANDIDATES = 300
+"""Boxes of one image that reach NMS (the published code's number)."""
+
+NMS_IOU = 0.05
+"""Opacities of one lung hardly overlap in the labels (the published code's number)."""
+
+RELATIVE_CUT = 0.5
+"""A box below this share of its image's best score is dropped (the published code's number)."""
+
+CUT = 0.15
+"""Score above which a box counts, unless tuned (middle of the published code's range)."""
+
+
+def candidates(
+    *,
+    outputs: HeadOutputs,
+    anchors: Float[Tensor, "anchors 4"],
+    image_size: int,
+    source_sizes: Int[Tensor, "batch 2"],
+    score_floor: float = SCORE_FLOOR,
+    max_candidates: int = MAX_CANDIDATES,
+) -> Candidates:
+    """Decode the best-scored anchors of each image into boxes in source pixels.
+
+    Equal scores are taken in the order of the anchors. A box that has no area left inside the radiograph is not a
+    candidate.
+
+    Args:
+        outputs: of the network.
+        anchors: in the order of the outputs, network pixels.
+        image_size: side of the square that the network saw, network pixels; the radiograph fills it from the top
+            left corner.
+        source_sizes: height and width of each radiograph, source pixels.
+        score_floor: only scores above count.
+        max_candidates: so many of the best are kept for each image.
+    """
+    scores = outputs.box_logits.squeeze(-1).float().sigmoid()
+    above_floor = scores > score_floor
+    top_scores, top = _top_in_anchor_order(scores, min(max_candidates, scores.shape[1]))
+    deltas = outputs.box_deltas.float().gather(1, top[..., None].expand(-1, -1, 4))
+    to_source = (source_sizes.amax(dim=1) / image_size)[:, None, None]
+    boxes = clip(decode(deltas=deltas, anchors=anchors[top]) * to_source, source_sizes)
+    mask = above_floor.gather(1, top) & (area(boxes) > 0)
+    return _compact(boxes, top_scores, mask, above_floor.sum(dim=1))
+
+
+def detections(
+    *,
+    boxes: Float[Tensor, "candidates 4"],
+    scores: Float[Tensor, " candidates"],
+    nms_iou: float = NMS_IOU,
+    relative_cut: float = RELATIVE_CUT,
+    cut: float = CUT,
+) -> Detections:
+    """Final boxes of one image, in falling order of score.
+
+    Args:
+        boxes: the image's candidates in source pixels.
+        scores: their scores.
+        nms_iou: of two boxes that overlap by more, only the better scored stays.
+        relative_cut: a box scored below this share of the image's best is dropped.
+        cut: a box counts only if its score is above.
+    """
+    kept = nms(boxes, scores, nms_iou)
+    kept_scores = scores[kept]
+    strong = (kept_scores >= relative_cut * kept_scores[:1]) & (kept_scores > cut)
+    return Detections(boxes=boxes[kept[strong]], scores=kept_scores[strong])
+
+
+def batch_detections(
+    batch: Candidates, *, nms_iou: float = NMS_IOU, relative_cut: float = RELATIVE_CUT, cut: float = CUT
+) -> list[Detections]:
+    """:func:`detections` of every image of a batch, on the CPU: a GPU's NMS may round the other way."""
+    boxes, scores, mask = batch.boxes.cpu(), batch.scores.cpu(), batch.mask.cpu()
+    return [
+        detections(boxes=b[m], scores=s[m], nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
+        for b, s, m in zip(boxes, scores, mask, strict=True)
+    ]
+
+
+def _top_in_anchor_order(
+    scores: Float[Tensor, "batch anchors"], count: int
+) -> tuple[Float[Tensor, "batch count"], Int[Tensor, "batch count"]]:
+    """The best scores in falling order, equal ones by the anchor's number (``topk`` alone leaves ties open)."""
+    # Float32 scores above the floor differ by 1.8e-9 or more, so 200,000 steps of 1e-15 only ever break ties.
+    order = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float64)
+    top = (scores.double() - 1e-15 * order).topk(count, dim=1).indices
+    return scores.gather(1, top), top
+
+
+def _compact(
+    boxes: Float[Tensor, "batch top 4"],
+    scores: Float[Tensor, "batch top"],
+    mask: Bool[Tensor, "batch top"],
+    counts: Int[Tensor, " batch"],
+) -> Candidates:
+    """Move what the mask keeps to the front of each row and cut the rows to the longest."""
+    order = (~mask).int().argsort(dim=1, stable=True)[:, : int(mask.sum(dim=1).amax())]
+    mask = mask.gather(1, order)
+    return Candidates(
+        boxes=boxes.gather(1, order[..., None].expand(-1, -1, 4)) * mask[..., None],
+        scores=scores.gather(1, order) * mask,
+        mask=mask,
+        counts_before_cap=counts,
+    )

@@ -1,0 +1,94 @@
+"""The multi-task loss: focal for the box class, smooth L1 for the boxes, cross-entropy for the whole image."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, smooth_l1_loss
+from torchvision.ops import sigmoid_focal_loss
+
+from rsna_det.boxes.coding import encode
+from rsna_det.structures import AnchorTargets, HeadOutputs, Losses
+
+FOCAL_ALPHA = 0.25
+FOCAL_GAMMA = 2.0
+SMOOTH_L1_BETA = 1 / 9
+
+
+def image_losses(
+    *,
+    outputs: HeadOutputs,
+    targets: AnchorTargets,
+    anchors: Float[Tensor, "anchors 4"],
+    boxes: Float[Tensor, "batch boxes 4"],
+    categories: Int[Tensor, " batch"],
+) -> Losses:
+    """The three unweighted losses of each image, with the published code's numbers.
+
+    Computed in float32 whatever the precision of the outputs. An image without boxes has only negative anchors: it
+    contributes to the box-class loss (paper, section 4.1) and 0 to the regression loss.
+
+    Args:
+        outputs: of the network.
+        targets: what each anchor should learn.
+        anchors: in network pixels.
+        boxes: padded label boxes in network pixels, to which ``targets.box_index`` points.
+        categories: number of each image's category.
+    """
+    return Losses(
+        box_class=_box_class_loss(outputs.box_logits.squeeze(-1).float(), targets),
+        box_regression=_box_regression_loss(outputs.box_deltas, targets, anchors, boxes),
+        global_class=_global_class_loss(outputs.global_logits, categories, like=outputs.box_deltas),
+    )
+
+
+def _box_class_loss(logits: Float[Tensor, "batch anchors"], targets: AnchorTargets) -> Float[Tensor, " batch"]:
+    """Focal loss summed over the anchors that are not ignored, divided by the number of positives or 1."""
+    positive = targets.labels == 1
+    losses = sigmoid_focal_loss(logits, positive.to(logits), alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
+    sums: Tensor = losses.masked_fill(targets.labels < 0, 0).sum(dim=1)
+    return sums / positive.sum(dim=1).clamp(min=1)
+
+
+def _box_regression_loss(
+    deltas: Float[Tensor, "batch anchors 4"],
+    targets: AnchorTargets,
+    anchors: Float[Tensor, "anchors 4"],
+    boxes: Float[Tensor, "batch boxes 4"],
+) -> Float[Tensor, " batch"]:
+    """Smooth L1 averaged over an image's positive anchors and their four coordinates, 0 where there are none."""
+    image, anchor = (targets.labels == 1).nonzero(as_tuple=True)
+    wanted = encode(boxes=boxes[image, targets.box_index[image, anchor]], anchors=anchors[anchor])
+    losses = smooth_l1_loss(deltas[image, anchor].float(), wanted, beta=SMOOTH_L1_BETA, reduction="none").mean(dim=1)
+    positives = torch.bincount(image, minlength=len(deltas)).clamp(min=1)
+    return losses.new_zeros(len(deltas)).index_add(0, image, losses) / positives
+
+
+def _global_class_loss(
+    logits: Float[Tensor, "batch 3"] | None, categories: Int[Tensor, " batch"], *, like: Tensor
+) -> Float[Tensor, " batch"]:
+    if logits is None:
+        return torch.zeros(len(categories), device=like.device)
+    return cross_entropy(logits.float(), categories, reduction="none")
+
+
+class MultiTaskLoss:
+    """The weighted sum of the three losses, averaged over the batch's images, those without boxes included.
+
+    Args:
+        box_class: weight of the focal loss.
+        box_regression: weight of the smooth L1 loss.
+        global_class: weight of the cross-entropy; 0.1 in the published code.
+
+    Raises:
+        ValueError: if a weight is negative, or all are 0.
+    """
+
+    def __init__(self, *, box_class: float, box_regression: float, global_class: float) -> None:
+        weights = {"box_class": box_class, "box_regression": box_regression, "global_class": global_class}
+        if min(weights.values()) < 0 or not any(weights.values()):
+            raise ValueError(f"loss weights are 0 or more and not all 0, got {weights}")
+        self.weights = weights
+
+    def __call__(self, losses: Losses) -> Float[Tensor, ""]:
+        """The scalar to minimise."""
+        return torch.stack([w * getattr(losses, name).mean() for name, w in self.weights.items() if w > 0]).sum()
