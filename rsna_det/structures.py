@@ -9,7 +9,7 @@ tensors with a boolean mask. "Network pixels" are pixels of the padded square im
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int, Int8, UInt8
@@ -92,7 +92,8 @@ class Batch:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(v) for name, v in values.items() if isinstance(v, Tensor)})
+        mapped: dict[str, Any] = {name: function(v) for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **mapped)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,130 @@
+"""The tables that a run leaves behind: candidates and images per epoch, and the truth. Schema, reading, writing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from torch import Tensor
+
+from rsna_det.structures import Candidates
+
+CANDIDATES_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.dictionary(pa.int32(), pa.string())),
+        *((name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")),
+    ]
+)
+"""Boxes before NMS in source pixels: of each image in falling order of score."""
+
+IMAGES_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("p_abnormal", pa.float32()),
+        ("p_normal", pa.float32()),
+        ("p_opacity", pa.float32()),
+        ("candidates_before_cap", pa.int32()),
+    ]
+)
+"""What the network says of whole images; the probabilities are null for a model without the global head."""
+
+TRUTH_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("true_patient", pa.string()),
+        ("fold", pa.int32()),
+        ("role", pa.string()),
+        ("category", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+    ]
+)
+"""Every image of a run: source pixels; ``role`` is ``train``, ``val`` or, for an image outside all folds, ``test``."""
+
+
+def candidates_path(folder: Path, epoch: int) -> Path:
+    """Where an epoch's candidates lie in a run's ``predictions`` folder."""
+    return folder / f"epoch_{epoch:02d}.candidates.parquet"
+
+
+def images_path(folder: Path, epoch: int) -> Path:
+    """Where an epoch's table of images lies in a run's ``predictions`` folder."""
+    return folder / f"epoch_{epoch:02d}.images.parquet"
+
+
+def candidates_table(*, image_ids: Sequence[str], batch: Candidates) -> pa.Table:
+    """The candidates of a batch as rows of :data:`CANDIDATES_SCHEMA`."""
+    mask = batch.mask.cpu().numpy()
+    boxes = batch.boxes.float().cpu().numpy()[mask]
+    columns = [boxes[:, i] for i in range(4)] + [batch.scores.float().cpu().numpy()[mask]]
+    numbers = np.repeat(np.arange(len(image_ids), dtype=np.int32), mask.sum(axis=1))
+    ids = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(image_ids), pa.string()))
+    return pa.Table.from_arrays([ids, *map(pa.array, columns)], schema=CANDIDATES_SCHEMA)
+
+
+def images_table(
+    *, image_ids: Sequence[str], batch: Candidates, probabilities: Float[Tensor, "batch 3"] | None
+) -> pa.Table:
+    """What a batch's images are said to be, as rows of :data:`IMAGES_SCHEMA`."""
+    if probabilities is None:
+        classes = [pa.nulls(len(image_ids), pa.float32())] * 3
+    else:
+        classes = [pa.array(column, pa.float32()) for column in probabilities.float().cpu().numpy().T]
+    counts = pa.array(batch.counts_before_cap.cpu().numpy(), pa.int32())
+    return pa.Table.from_arrays([pa.array(list(image_ids), pa.string()), *classes, counts], schema=IMAGES_SCHEMA)
+
+
+def truth_table(images: pd.DataFrame, *, val_fold: int) -> pa.Table:
+    """The run's images and their labels as rows of :data:`TRUTH_SCHEMA`.
+
+    Args:
+        images: one row an image with ``image_id, true_patient, fold, category, width, height, boxes``.
+        val_fold: the fold that the run validates on.
+    """
+    fold = images["fold"].to_numpy()
+    role = np.select([fold == val_fold, fold < 0], ["val", "test"], "train")
+    columns = images.assign(role=role, boxes=[boxes.tolist() for boxes in images["boxes"]])
+    return pa.Table.from_pandas(columns[TRUTH_SCHEMA.names], schema=TRUTH_SCHEMA, preserve_index=False)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table so that the file is whole or not there.
+
+    Raises:
+        OSError: if it cannot be written (a full disk); the message names the file, and nothing half written stays.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, partial, compression="zstd")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} could not be written ({error}): free some space or set `paths.runs` to another disk, "
+            "then go on with `resume=last`"
+        ) from error
+
+
+def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Read a table and hold it against its schema.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or lacks columns.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no table {path}: was the run finished, and is this its folder?")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a readable parquet file ({error}): it is damaged, write it anew") from error
+    missing = set(schema.names) - set(table.column_names)
+    if missing:
+        raise ValueError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
+    frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
+    return frame

@@ -1,0 +1,78 @@
+"""The run's metrics.csv: one row an epoch, kept when a run goes on."""
+
+import math
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pytorch_lightning.loggers.logger import Logger
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+
+class EpochTable(Logger):
+    """Writes all that is logged of an epoch into one row of a CSV file.
+
+    Lightning's own CSV logger writes two rows an epoch and deletes the file when a run goes on. Values logged within
+    an epoch (those that change from step to step) are left to other loggers.
+
+    Args:
+        path: of the CSV file.
+        first_epoch: rows from this epoch on are dropped when the file is there already: a run that goes on writes
+            them again.
+    """
+
+    def __init__(self, *, path: str, first_epoch: int = 0) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.rows: dict[int, dict[str, float]] = {}
+        if self.path.is_file():
+            kept = pd.read_csv(self.path)
+            kept = kept[kept["epoch"] < first_epoch]
+            self.rows = {int(row["epoch"]): row for row in kept.to_dict("records")}  # type: ignore[misc]
+
+    @property
+    def name(self) -> str:
+        """Lightning asks for one."""
+        return "epoch_table"
+
+    @property
+    def version(self) -> str:
+        """Lightning asks for one."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.path.parent)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: the run's folder holds its configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Put the values into their epoch's row and write the file.
+
+        Args:
+            metrics: values by name, with ``epoch``.
+            step: optimizer steps so far.
+        """
+        values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", "step_loss"}}
+        if not values or "epoch" not in metrics:
+            return
+        epoch = int(metrics["epoch"])
+        row = self.rows.setdefault(epoch, {"epoch": epoch})
+        row.update(values)
+        row["step"] = float(step) if step is not None else math.nan
+        self._write()
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        table = pd.DataFrame([self.rows[epoch] for epoch in sorted(self.rows)])
+        leading = ["epoch", "step"]
+        table = table[leading + sorted(c for c in table.columns if c not in leading)].astype(
+            dict.fromkeys(leading, "Int64")
+        )
+        table.to_csv(partial, index=False)
+        partial.replace(self.path)

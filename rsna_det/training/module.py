@@ -1,0 +1,238 @@
+"""The LightningModule: wires network, loss, decoding and metrics. No arithmetic of its own."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
+
+from rsna_det.boxes.anchors import pyramid_anchors
+from rsna_det.boxes.decoding import MAX_CANDIDATES, NMS_IOU, RELATIVE_CUT, SCORE_FLOOR, batch_detections, candidates
+from rsna_det.boxes.matching import match_anchors
+from rsna_det.evaluation.metric import ChallengeMAP
+from rsna_det.structures import Batch, Candidates, Category, HeadOutputs, Losses
+from rsna_det.training.losses import MultiTaskLoss, image_losses
+
+LOSS_NAMES = ("box_class", "box_regression", "global_class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOutput:
+    """What the callbacks get of a validation batch.
+
+    Attributes:
+        candidates: before NMS, source pixels.
+        probabilities: of the three categories; None for a model without the global head.
+    """
+
+    candidates: Candidates
+    probabilities: Float[Tensor, "batch 3"] | None
+
+
+class DetectorModule(LightningModule):
+    """Training and validation of a detector.
+
+    Logged for ``train`` and ``val``: ``box_class``, ``box_regression``, ``global_class`` and their weighted sum
+    ``loss``, as means over images; for ``val`` also the challenge's ``map`` at the configured cut, ``map_best`` and
+    ``cut_best`` over the grid, and of the global head ``global_accuracy`` and ``global_auc`` (Lung Opacity against the
+    rest).
+
+    Args:
+        model: images to head outputs; ``model.levels`` names its pyramid levels.
+        loss: weights of the losses.
+        optimizer: a partial that takes the parameters.
+        scheduler: a partial of a function of :mod:`rsna_det.training.schedules`.
+        cut: score above which a box counts for ``val/map``.
+        cut_grid: lowest and highest cut and the step between them for ``val/map_best``.
+        score_floor: scores that are not above it are not candidates.
+        max_candidates: candidates kept of each image.
+        nms_iou: of two boxes that overlap by more, the better scored stays.
+        relative_cut: a box below this share of its image's best score is dropped.
+        description: plain containers that rebuild the model, kept in every checkpoint.
+
+    Raises:
+        ValueError: if the cuts are not within 0 and 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: MultiTaskLoss,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., dict[str, Any]],
+        cut: float,
+        cut_grid: Sequence[float],
+        score_floor: float = SCORE_FLOOR,
+        max_candidates: int = MAX_CANDIDATES,
+        nms_iou: float = NMS_IOU,
+        relative_cut: float = RELATIVE_CUT,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.floor = {"score_floor": score_floor, "max_candidates": max_candidates}
+        self.overlap = {"nms_iou": nms_iou, "relative_cut": relative_cut}
+        self.description = dict(description or {})
+        self.cuts = [_checked_cut(cut), *_cut_grid(cut_grid)]
+        self.val_map = ChallengeMAP(cuts=self.cuts)
+        self.val_losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in (*LOSS_NAMES, "loss")})
+        self.val_accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro")
+        self.val_auc = BinaryAUROC()
+        self.val_opacity_share = MeanMetric()
+
+    def forward(self, images: Tensor) -> HeadOutputs:
+        """Head outputs of a batch of network images."""
+        outputs: HeadOutputs = self.model(images)
+        return outputs
+
+    def anchors(self, outputs: HeadOutputs, image_size: int) -> Float[Tensor, "anchors 4"]:
+        """The anchors that the outputs speak of, network pixels."""
+        return pyramid_anchors(
+            image_size=image_size,
+            feature_sizes=outputs.feature_sizes,
+            levels=self.model.levels,  # type: ignore[arg-type]
+            device=outputs.box_deltas.device,
+        )
+
+    def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
+        """The unweighted losses of each image."""
+        anchors = self.anchors(outputs, batch.images.shape[-1])
+        targets = match_anchors(anchors=anchors, boxes=batch.boxes, box_mask=batch.box_mask)
+        return image_losses(
+            outputs=outputs, targets=targets, anchors=anchors, boxes=batch.boxes, categories=batch.categories
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
+        """The loss to minimise."""
+        losses = self.losses(batch, self(batch.images))
+        total = self.loss(losses)
+        named = {f"train/{name}": getattr(losses, name).mean().detach() for name in LOSS_NAMES}
+        named["train/loss"] = total.detach()
+        self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
+        self.log("step_loss", total.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch))
+        return total
+
+    def validation_step(  # type: ignore[override]
+        self,
+        batch: Batch,
+        batch_idx: int,  # noqa: ARG002
+    ) -> ValidationOutput:
+        """Count one batch, and hand its candidates to the callbacks."""
+        outputs = self(batch.images)
+        self._count_losses(self.losses(batch, outputs))
+        found = candidates(
+            outputs=outputs,
+            anchors=self.anchors(outputs, batch.images.shape[-1]),
+            image_size=batch.images.shape[-1],
+            source_sizes=batch.source_sizes,
+            **self.floor,  # type: ignore[arg-type]
+        )
+        truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
+        self.val_map.update(batch_detections(found, cut=0.0, **self.overlap), truths)
+        return ValidationOutput(
+            candidates=found, probabilities=self._count_categories(outputs.global_logits, batch.categories)
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means and scores over all validation images of all devices."""
+        for name, metric in self.val_losses.items():
+            self.log(f"val/{name}", metric.compute(), prog_bar=name == "loss")  # type: ignore[operator]
+        scores = self.val_map.compute().cpu()
+        best = int(scores[1:].nan_to_num(-1).argmax()) + 1
+        self.log("val/map", scores[0].float(), prog_bar=True)
+        self.log("val/map_best", scores[best].float(), prog_bar=True)
+        self.log("val/cut_best", self.cuts[best])
+        if self.val_opacity_share.update_called:
+            self.log("val/global_accuracy", self.val_accuracy.compute())
+            self.log("val/global_auc", self._auc())
+        for metric in (
+            *self.val_losses.values(),
+            self.val_map,
+            self.val_accuracy,
+            self.val_auc,
+            self.val_opacity_share,
+        ):
+            metric.reset()  # type: ignore[operator]
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Complete the optimizer and its schedule with the parameters and the length of the run."""
+        optimizer = self.make_optimizer(self.parameters())
+        batches = _batches_per_epoch(self.trainer)
+        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        schedule: Any = self.make_scheduler(
+            optimizer, batches_per_epoch=batches, total_steps=steps * (self.trainer.max_epochs or 1)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model, so that a checkpoint stands on its own."""
+        checkpoint["rsna_det"] = self.description
+
+    def _count_losses(self, losses: Losses) -> None:
+        for name in LOSS_NAMES:
+            self.val_losses[name].update(getattr(losses, name))  # type: ignore[operator]
+        total = self.loss(losses)
+        self.val_losses["loss"].update(total, weight=len(losses.box_class))  # type: ignore[operator]
+
+    def _count_categories(
+        self, logits: Float[Tensor, "batch 3"] | None, categories: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch 3"] | None:
+        if logits is None:
+            return None
+        probabilities = logits.float().softmax(dim=1)
+        is_opacity = categories == Category.OPACITY
+        self.val_accuracy.update(probabilities, categories)
+        self.val_auc.update(probabilities[:, Category.OPACITY], is_opacity.long())
+        self.val_opacity_share.update(is_opacity.float())
+        return probabilities
+
+    def _auc(self) -> Tensor:
+        """Area under the ROC curve, NaN where only one side of it is among the images."""
+        share = self.val_opacity_share.compute()
+        if not 0 < share < 1:
+            return torch.full_like(share, math.nan)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*samples in targets")
+            auc: Tensor = self.val_auc.compute()
+        return auc
+
+
+def _checked_cut(cut: float) -> float:
+    if not 0 <= cut < 1:
+        raise ValueError(f"a score cut is at least 0 and below 1, got {cut}")
+    return cut
+
+
+def _cut_grid(grid: Sequence[float]) -> list[float]:
+    """Cuts from the lowest to the highest, rounded so that they read as they were meant."""
+    if len(grid) != 3 or not 0 <= grid[0] <= grid[1] < 1 or not grid[2] > 0:
+        raise ValueError(f"expected the lowest cut, the highest below 1 and a step above 0, got {list(grid)}")
+    lowest, highest, step = grid
+    count = math.floor((highest - lowest) / step + 1e-9) + 1
+    return [round(lowest + i * step, 6) for i in range(count)]
+
+
+def _batches_per_epoch(trainer: Trainer) -> int:
+    """Training batches of an epoch on this device.
+
+    Lightning's own estimate would start the loader's workers at once, and a resumed run would then repeat the order
+    and the augmentation of the first epoch.
+    """
+    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    limit = trainer.limit_train_batches
+    if limit is not None:
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return max(1, batches)
