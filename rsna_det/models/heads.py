@@ -1,0 +1,123 @@
+"""The three heads: box class and box regression on every level of the pyramid, global class on C5."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rsna_det.boxes.anchors import ANCHORS_PER_CELL
+from rsna_det.models.pyramid import init_convolutions
+from rsna_det.structures import Category
+
+PRIOR = 0.01
+"""Score of every anchor before training, so that the mass of negatives does not swamp the first steps (focal loss)."""
+
+_TOWER_DEPTH = 4
+_SMALLEST_POOLED = 3
+
+
+class BoxHead(nn.Module):
+    """Four 3x3 convolutions with ReLU, dropout, and a 3x3 convolution to the outputs of a cell's anchors.
+
+    One head is shared over all levels. Its last convolution starts at zero.
+    """
+
+    def __init__(self, *, width: int, outputs: int, dropout: float) -> None:
+        """Lay out the convolutions.
+
+        Args:
+            width: channels of the pyramid and of the hidden layers.
+            outputs: numbers given for each anchor.
+            dropout: probability, behind the hidden layers.
+
+        Raises:
+            ValueError: for a dropout outside [0, 1).
+        """
+        super().__init__()
+        self.outputs = outputs
+        layers: list[nn.Module] = []
+        for _ in range(_TOWER_DEPTH):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)]
+        self.tower = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(checked_dropout(dropout))
+        self.last = nn.Conv2d(width, ANCHORS_PER_CELL * outputs, 3, padding=1)
+        init_convolutions(self)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, pyramid: Sequence[Float[Tensor, "batch width _ _"]]) -> Float[Tensor, "batch anchors outputs"]:
+        """The outputs of all anchors: level by level, then by row, column and the cell's anchors."""
+        maps = [self.last(self.dropout(self.tower(level))) for level in pyramid]
+        # Cells to the front by views alone, so that joining the levels is the only copy.
+        cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        return cells.reshape(len(cells), -1, self.outputs)
+
+
+class BoxClassHead(BoxHead):
+    """Logit of "this anchor holds an opacity"; its bias starts at the logit of :data:`PRIOR`."""
+
+    def __init__(self, *, width: int, dropout: float) -> None:
+        super().__init__(width=width, outputs=1, dropout=dropout)
+        nn.init.constant_(self.last.get_parameter("bias"), -math.log((1 - PRIOR) / PRIOR))
+
+
+class BoxRegressionHead(BoxHead):
+    """Box relative to its anchor (see :mod:`rsna_det.boxes.coding`); no dropout (published code)."""
+
+    def __init__(self, *, width: int) -> None:
+        super().__init__(width=width, outputs=4, dropout=0.0)
+
+
+class GlobalHead(nn.Module):
+    """Category of the whole image from C5 (paper, section 4.4; layers of the published code).
+
+    Max-pool 2, 3x3 convolution without padding, ReLU, global average beside global maximum, dropout, linear.
+    """
+
+    def __init__(self, *, in_channels: int, dropout: float, width: int = 256) -> None:
+        """Lay out the layers.
+
+        Args:
+            in_channels: channels of C5.
+            dropout: probability, before the linear layer.
+            width: channels of the convolution; it does not follow the pyramid's width.
+
+        Raises:
+            ValueError: for a dropout outside [0, 1).
+        """
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, width, 3)
+        self.dropout = nn.Dropout(checked_dropout(dropout))
+        self.linear = nn.Linear(2 * width, len(Category))
+        init_convolutions(self)
+
+    def forward(self, c5: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch 3"]:
+        """Logits of the categories. A pooled map smaller than 3x3 (images below 192 pixels) is zero-padded to it."""
+        # A map of one cell cannot be halved; rounding up keeps it.
+        pooled = functional.max_pool2d(c5, 2, ceil_mode=min(c5.shape[-2:]) == 1)
+        features = functional.relu(self.convolution(_padded(pooled)))
+        joined = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        logits: Tensor = self.linear(self.dropout(joined))
+        return logits
+
+
+def checked_dropout(probability: float) -> float:
+    """The probability itself.
+
+    Raises:
+        ValueError: if it is outside [0, 1).
+    """
+    if not 0 <= probability < 1:
+        raise ValueError(f"expected a dropout probability in [0, 1), got {probability}")
+    return probability
+
+
+def _padded(pooled: Float[Tensor, "batch channels _ _"]) -> Float[Tensor, "batch channels _ _"]:
+    """The map with zeros around it up to 3x3, the smallest that an unpadded 3x3 convolution takes."""
+    missing_y, missing_x = (max(0, _SMALLEST_POOLED - size) for size in pooled.shape[-2:])
+    if not (missing_y or missing_x):
+        return pooled
+    left, top = missing_x // 2, missing_y // 2
+    return functional.pad(pooled, (left, missing_x - left, top, missing_y - top))

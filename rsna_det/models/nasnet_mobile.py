@@ -1,0 +1,85 @@
+"""NASNet-A-Mobile (4 @ 1056), which timm lacks, registered with timm as ``nasnetamobile``."""
+
+from typing import Any, NoReturn
+
+import timm
+from timm.models import build_model_with_cfg, register_model
+from timm.models.nasnet import NASNetALarge
+from torch import Tensor
+
+PUBLIC_WEIGHTS = "http://data.lip6.fr/cadene/pretrainedmodels/nasnetamobile-7e03cead.pth"
+"""Public ImageNet weights (pretrained-models.pytorch). Not downloaded from here: the address offers no HTTPS."""
+
+_DROPPED_CELLS = (4, 5, 10, 11, 16, 17)
+_TAPS = (
+    (32, 2, "conv0"),
+    (44, 4, "cell_stem_1.conv_1x1.act"),
+    (264, 8, "reduction_cell_0.conv_1x1.act"),
+    (528, 16, "reduction_cell_1.conv_1x1.act"),
+    (1056, 32, "act"),
+)
+
+default_cfgs = timm.models.generate_default_cfgs(
+    {
+        "nasnetamobile": {
+            "input_size": (3, 224, 224),
+            "pool_size": (7, 7),
+            "crop_pct": 0.875,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "num_classes": 1000,
+            "first_conv": "conv0.conv",
+            "classifier": "last_linear",
+        }
+    }
+)
+
+
+class NASNetAMobile(NASNetALarge):
+    """NASNet-A with four normal cells a stage instead of six; names and shapes of the public weights file.
+
+    Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # timm's own
+        super().__init__(stem_size=32, num_features=1056, **kwargs)
+        for index in _DROPPED_CELLS:
+            delattr(self, f"cell_{index}")
+        self.feature_info = [
+            {"num_chs": channels, "reduction": reduction, "module": module} for channels, reduction, module in _TAPS
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature map, ``[batch, 1056, S/32, S/32]``, of normalised images ``[batch, 3, S, S]``."""
+        conv0 = self.conv0(x)
+        previous = self.cell_stem_0(conv0)
+        x = self.cell_stem_1(conv0, previous)
+        x, previous = self._stage(x, previous, first=0)
+        x, previous = self._stage(self.reduction_cell_0(x, previous), x, first=6)
+        x, previous = self._stage(self.reduction_cell_1(x, previous), x, first=12)
+        return self.act(x)  # type: ignore[no-any-return]
+
+    def forward_intermediates(self, *_: object, **__: object) -> NoReturn:
+        """Not available: the large network's way of joining its stages, which it would inherit, is not this one's.
+
+        Raises:
+            NotImplementedError: always; take the features through timm's ``features_only=True``.
+        """
+        raise NotImplementedError("nasnetamobile gives its features through features_only=True")
+
+    def _stage(self, x: Tensor, previous: Tensor, *, first: int) -> tuple[Tensor, Tensor]:
+        for index in range(first, first + 4):
+            x, previous = getattr(self, f"cell_{index}")(x, previous), x
+        return x, previous
+
+
+@register_model
+def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> NASNetAMobile:  # noqa: ANN401, FBT001, FBT002  # timm's
+    """Build NASNet-A-Mobile as timm's factory asks for it."""
+    # As for timm's NASNet-A-Large: its cells take two inputs, so features come from hooks and not from a rewrite.
+    features = {"feature_cls": "hook", "no_rewrite": True}
+    model: NASNetAMobile = build_model_with_cfg(
+        NASNetAMobile, "nasnetamobile", pretrained, feature_cfg=features, pad_type="same", **kwargs
+    )
+    return model

