@@ -3,9 +3,14 @@
 from typing import Any, NoReturn
 
 import timm
+import torch
+from timm.layers.helpers import to_2tuple
+from timm.layers.padding import pad_same
+from timm.layers.pool2d_same import AvgPool2dSame
 from timm.models import build_model_with_cfg, register_model
 from timm.models.nasnet import NASNetALarge
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 PUBLIC_WEIGHTS = "http://data.lip6.fr/cadene/pretrainedmodels/nasnetamobile-7e03cead.pth"
 """Public ImageNet weights (pretrained-models.pytorch). Not downloaded from here: the address offers no HTTPS."""
@@ -36,16 +41,29 @@ default_cfgs = timm.models.generate_default_cfgs(
 )
 
 
+class AveragePoolInside(nn.AvgPool2d):
+    """TensorFlow's "same" average pooling: padding takes no part in the mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Means over windows, ``[batch, channels, ceil(H / stride), ceil(W / stride)]``."""
+        return self._padded_mean(x) / self._padded_mean(torch.ones_like(x[:1, :1]))
+
+    def _padded_mean(self, x: Tensor) -> Tensor:
+        kernel, stride = to_2tuple(self.kernel_size), to_2tuple(self.stride)
+        return functional.avg_pool2d(pad_same(x, kernel, stride), kernel, stride)
+
+
 class NASNetAMobile(NASNetALarge):
     """NASNet-A with four normal cells a stage instead of six; names and shapes of the public weights file.
 
     Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
     """
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  # timm's own
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(stem_size=32, num_features=1056, **kwargs)
         for index in _DROPPED_CELLS:
             delattr(self, f"cell_{index}")
+        self._average_inside_the_map()
         self.feature_info = [
             {"num_chs": channels, "reduction": reduction, "module": module} for channels, reduction, module in _TAPS
         ]
@@ -68,6 +86,13 @@ class NASNetAMobile(NASNetALarge):
         """
         raise NotImplementedError("nasnetamobile gives its features through features_only=True")
 
+    def _average_inside_the_map(self) -> None:
+        """Exchange timm's average pools, which count padding as zeros: the public weights were trained without."""
+        for parent in list(self.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, AvgPool2dSame):
+                    setattr(parent, name, AveragePoolInside(child.kernel_size, child.stride))
+
     def _stage(self, x: Tensor, previous: Tensor, *, first: int) -> tuple[Tensor, Tensor]:
         for index in range(first, first + 4):
             x, previous = getattr(self, f"cell_{index}")(x, previous), x
@@ -75,7 +100,7 @@ class NASNetAMobile(NASNetALarge):
 
 
 @register_model
-def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> NASNetAMobile:  # noqa: ANN401, FBT001, FBT002  # timm's
+def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> NASNetAMobile:  # noqa: FBT001, FBT002  # timm's
     """Build NASNet-A-Mobile as timm's factory asks for it."""
     # As for timm's NASNet-A-Large: its cells take two inputs, so features come from hooks and not from a rewrite.
     features = {"feature_cls": "hook", "no_rewrite": True}
