@@ -58,7 +58,7 @@ class RunPlan(Callback):
         if needed > free:
             raise OSError(
                 f"the run may need {_size(needed)} but {self.folder} has {_size(free)}: set `paths.runs` to a larger "
-                "disk, or keep fewer checkpoints with `callbacks.keep_every_epoch=false`"
+                "disk, or keep fewer checkpoints with `callbacks=default`"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
@@ -108,7 +108,7 @@ def _step_seconds(trainer: Trainer, module: DetectorModule, batch: Batch) -> tup
 
 
 def _backward(module: DetectorModule, batch: Batch) -> None:
-    module.loss(module.losses(batch, module(batch.images))).backward()
+    torch.autograd.backward(module.loss(module.losses(batch, module(batch.images))))
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

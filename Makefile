@@ -1,0 +1,47 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
+
+setup: .venv/installed ## create .venv and install the exact versions of requirements.lock
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup ## write synthetic radiographs, train on them, print the mAP (about 10 minutes on 2 cores)
+	$(BIN)/python -m rsna_det.prepare data=synthetic data.image_size=256
+	$(BIN)/python -m rsna_det.train experiment=heavy_aug_norot data=synthetic data.image_size=256 \
+		encoder=efficientnet_lite0 model=small optimizer=short trainer=cpu trainer.max_epochs=10 score_untrained=true
+
+test: setup ## all tests
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: setup ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## speed and memory against torchvision, of the cache and of the metric
+	$(BIN)/python -m benchmarks
+
+lock: ## write the installed versions into requirements.lock
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(rsna[-_]det|pip|setuptools)' | \
+		sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; platform_system == "Linux" and platform_machine == "x86_64"/' > requirements.lock
+
+clean: ## remove .venv and caches (runs and data stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

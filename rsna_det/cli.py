@@ -1,0 +1,93 @@
+"""What the entry points share: names of runs, errors as one message, a quiet console."""
+
+import logging
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, InstantiationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from rsna_det.config import ConfigError, cause_of
+
+log = logging.getLogger(__name__)
+
+EXPECTED_ERRORS = (
+    ConfigError,
+    FloatingPointError,
+    HydraException,
+    InstantiationException,
+    MisconfigurationException,
+    OmegaConfBaseException,
+    OSError,
+    ValueError,
+)
+"""Errors of input, configuration or machine: their message is what the user needs, not where they came from."""
+
+
+def set_up() -> None:
+    """Register what the configurations refer to and silence what only distracts."""
+    OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tips)
+    # Validation metrics are reduced by torchmetrics before they are logged.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # The user chooses how many workers load; two suffice where samples come from the cache.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+
+
+@contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """End the process with one message for an expected error; the traceback goes to the run's log."""
+    try:
+        yield
+    except EXPECTED_ERRORS as error:
+        cause = cause_of(error)
+        if not isinstance(cause, EXPECTED_ERRORS):
+            raise cause from None
+        log.debug("the run failed", exc_info=error)
+        _write_traceback(error)
+        sys.exit(f"error: {_explained(cause)}")
+
+
+def table_of(title: str, rows: Mapping[str, str]) -> None:
+    """Print a two-column table."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(soft_wrap=True).print(table)
+
+
+def _write_traceback(error: BaseException) -> None:
+    """Into the files that log, not onto the console."""
+    record = log.makeRecord(
+        log.name, logging.ERROR, __file__, 0, "the run failed", (), (type(error), error, error.__traceback__)
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+def _explained(error: BaseException) -> str:
+    message = str(error) or type(error).__name__
+    if isinstance(error, MisconfigurationException) and "gpu" in message.lower():
+        return f"{message.rstrip('.')}. Without a GPU set `trainer=cpu`"
+    return message
+
+
+def _no_tips(record: logging.LogRecord) -> bool:
+    return "Tip" not in record.getMessage()
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process, or the first of those that torchrun or srun started."""
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    return int(rank) == 0

@@ -1,0 +1,176 @@
+"""Configurations, checked before anything is built: keys, choices, types; with the closest names in every error."""
+
+import difflib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message says which key and what is expected."""
+
+
+def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a primary configuration.
+
+    Args:
+        name: of the file in conf/, without suffix.
+        overrides: in Hydra's syntax.
+
+    Raises:
+        ConfigError: for an unknown key, group or choice; with the choices or the closest keys.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return compose(name, overrides=list(overrides))
+        except (ConfigCompositionException, OverrideParseException, HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_with_suggestions(name, overrides, error)) from error
+
+
+def check_config(config: DictConfig) -> None:
+    """Hold every value against the signature of what it will be handed to.
+
+    Raises:
+        ConfigError: naming every missing value, unknown key and wrong type at once.
+    """
+    missing = sorted(OmegaConf.missing_keys(config) - {key for key in OmegaConf.missing_keys(config) if "hydra" in key})
+    findings = [_missing(key) for key in missing]
+    if not findings:
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+        except (MissingMandatoryValue, OmegaConfBaseException) as error:
+            raise ConfigError(str(error).splitlines()[0]) from error
+        findings = list(_findings(plain, ""))
+    if findings:
+        raise ConfigError("\n".join(findings))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What a constructor raised, out of Hydra's wrapping."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _missing(key: str) -> str:
+    if key == "data.root":
+        return (
+            "data.root is not set: give the folder of the challenge's data, `data.root=<folder>`, "
+            "or try the embedded synthetic data with `data=synthetic`"
+        )
+    return f"{key} has no value: set it with `{key}=<value>`"
+
+
+def _findings(node: object, path: str) -> Iterator[str]:
+    """Walk all nodes with a ``_target_``."""
+    if isinstance(node, list):
+        for i, child in enumerate(node):
+            yield from _findings(child, f"{path}[{i}]")
+    if not isinstance(node, dict):
+        return
+    for key, child in node.items():
+        yield from _findings(child, f"{path}.{key}" if path else str(key))
+    if "_target_" in node:
+        yield from _target_findings(node, path)
+
+
+def _target_findings(node: dict[Any, Any], path: str) -> Iterator[str]:
+    try:
+        parameters = inspect.signature(get_object(node["_target_"])).parameters
+    except (ImportError, ValueError, AttributeError, HydraException) as error:
+        yield f"{path}._target_ names {node['_target_']}, which cannot be imported: {error}"
+        return
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    for key, value in node.items():
+        if key in RESERVED:
+            continue
+        if key in parameters:
+            yield from _type_findings(value, parameters[key].annotation, f"{path}.{key}")
+        elif not open_ended:
+            yield f"{path}.{key} is not an option of {node['_target_']}{closest(str(key), parameters)}"
+
+
+def _type_findings(value: object, annotation: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """One finding if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
+    if annotation is inspect.Parameter.empty or _holds_target(value):
+        return
+    try:
+        adapter = TypeAdapter(annotation, config=None if _has_own_config(annotation) else _ARBITRARY)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError):
+        return
+    try:
+        adapter.validate_python(_as_annotated(value, annotation), strict=True)
+    except ValidationError as error:
+        expected = "; ".join(dict.fromkeys(str(detail["msg"]) for detail in error.errors()))
+        yield f"{path} is {value!r} ({type(value).__name__}): {expected[0].lower()}{expected[1:]}"
+
+
+_ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
+
+
+def _has_own_config(annotation: Any) -> bool:  # noqa: ANN401
+    return hasattr(annotation, "__pydantic_config__") or hasattr(annotation, "model_config")
+
+
+def _holds_target(value: object) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_holds_target, value.values()))
+    return isinstance(value, list) and any(map(_holds_target, value))
+
+
+def _as_annotated(value: object, annotation: Any) -> object:  # noqa: ANN401
+    """YAML has no tuples: a list stands for one where one is wanted."""
+    kinds = {get_origin(kind) or kind for kind in (annotation, *get_args(annotation))}
+    return tuple(value) if isinstance(value, list) and tuple in kinds and list not in kinds else value
+
+
+def closest(name: str, names: Mapping[str, object] | Sequence[str]) -> str:
+    """The end of an error's sentence: the names most like one that does not exist, or all of them."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"; the closest: {', '.join(close)}" if close else f"; it takes: {', '.join(names)}"
+
+
+def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> str:
+    """Hydra's message, and the closest keys for each override that names none."""
+    messages = [str(error)]
+    if error.__cause__ is not None and str(error.__cause__) not in messages[0]:
+        messages.append(str(error.__cause__))
+    try:
+        base = compose(name, overrides=[o for o in overrides if _key(o) in _group_names()])
+    except (HydraException, OmegaConfBaseException):
+        return "\n".join(messages)
+    known = list(_keys(OmegaConf.to_container(base, resolve=False), ""))
+    for override in overrides:
+        key = _key(override)
+        if not override.startswith(("+", "~", "hydra")) and key not in known and key not in _group_names():
+            messages.append(f"there is no option {key}{closest(key, [*known, *_group_names()])}")
+    return "\n".join(messages)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _group_names() -> set[str]:
+    return {path.name for path in CONF.iterdir() if path.is_dir()}
+
+
+def _keys(node: object, path: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            own = f"{path}.{key}" if path else str(key)
+            yield own
+            yield from _keys(child, own)

@@ -1,0 +1,101 @@
+"""Going on with a run: its saved configuration, in which only trainer and logger options may change."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rsna_det.config import ConfigError, closest, compose_config
+
+CHANGEABLE = ("trainer", "logger")
+LOCATING = ("experiment", "paths.runs")
+
+
+def requested(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for a run to go on."""
+    return any(_is_resume(argument) for argument in arguments)
+
+
+def saved_run(arguments: Sequence[str]) -> DictConfig:
+    """The saved configuration of the run that ``resume=`` names, with the changes that the command line asks for.
+
+    ``resume=last`` takes the run started last among those with a checkpoint, of one experiment if ``experiment=`` is
+    given, in ``paths.runs``.
+
+    Raises:
+        ConfigError: if there is no such run, it has no checkpoint, or something else is to be changed.
+    """
+    value = next(argument for argument in arguments if _is_resume(argument)).partition("=")[2]
+    others = [argument for argument in arguments if not _is_resume(argument)]
+    folder = _last_run(others) if value == "last" else Path(value)
+    config = _saved_config(folder)
+    for override in others:
+        if _key(override) not in LOCATING:
+            _change(config, override)
+    config.run_dir = str(folder)
+    return config
+
+
+def is_finished(config: DictConfig) -> bool:
+    """Whether the run has been trained for as many epochs as it is asked for."""
+    result = Path(config.run_dir) / "result.json"
+    return result.is_file() and json.loads(result.read_text())["epochs"] >= config.trainer.max_epochs
+
+
+def _is_resume(argument: str) -> bool:
+    return argument.startswith("resume=") and argument not in {"resume=null", "resume="}
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _last_run(overrides: Sequence[str]) -> Path:
+    located = compose_config("train", [o for o in overrides if _key(o) in LOCATING])
+    runs = Path(located.paths.runs)
+    if any(_key(override) == "experiment" for override in overrides):
+        runs = runs / located.name
+    with_checkpoint = [
+        path.parent.parent
+        for path in runs.glob("**/.hydra/config.yaml")
+        if (path.parent.parent / "checkpoints" / "last.ckpt").is_file()
+    ]
+    if not with_checkpoint:
+        raise ConfigError(f"there is no run with a checkpoint in {runs}: name its folder with `resume=<run folder>`")
+    return max(with_checkpoint, key=lambda folder: (folder / ".hydra" / "config.yaml").stat().st_mtime)
+
+
+def _saved_config(folder: Path) -> DictConfig:
+    path = folder / ".hydra" / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{folder} is not the folder of a run: there is no {path}")
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(f"{folder} has no checkpoints/last.ckpt: the run ended before its first epoch, start it anew")
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig):
+        raise ConfigError(f"{path} is not the configuration of a run")
+    OmegaConf.set_struct(config, value=True)
+    return config
+
+
+def _change(config: DictConfig, override: str) -> None:
+    """Apply one override: a whole group anew, or one value of the saved configuration."""
+    key = _key(override)
+    if key.split(".")[0] not in CHANGEABLE:
+        raise ConfigError(
+            f"{override!r} cannot be changed in a run that goes on, only trainer and logger options can: "
+            "start a new run for it"
+        )
+    if "." not in key:
+        OmegaConf.update(config, key, compose_config("train", [override])[key], merge=False, force_add=True)
+        return
+    parsed = OverridesParser.create().parse_override(override)
+    try:
+        OmegaConf.update(config, key, parsed.value(), force_add=parsed.is_add())
+    except OmegaConfBaseException as error:
+        parent = OmegaConf.select(config, key.rpartition(".")[0])
+        known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        raise ConfigError(f"there is no option {key}{closest(key.rpartition('.')[2], known)}") from error

@@ -1,0 +1,178 @@
+"""Train a detector: ``python -m rsna_det.train experiment=heavy_aug_norot data.root=<challenge folder>``."""
+
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from rsna_det.cli import errors_as_messages, is_first_process, set_up, table_of
+from rsna_det.config import CONF, check_config, compose_config
+from rsna_det.resume import is_finished, requested, saved_run
+from rsna_det.training.module import DetectorModule
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Start a run, a sweep (``-m``) or go on with a run (``resume=last``)."""
+    set_up()
+    arguments = sys.argv[1:]
+    with errors_as_messages():
+        if requested(arguments):
+            _resume(arguments)
+            return
+        if not any(argument.startswith("-") for argument in arguments):
+            compose_config("train", arguments)
+    if not is_first_process():
+        # The first process's folder is the run's; this one's own log is of no use to anybody.
+        sys.argv += ["hydra.output_subdir=null", f"hydra.run.dir={tempfile.mkdtemp()}"]
+    _start()
+
+
+@hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
+def _start(config: DictConfig) -> None:
+    config.run_dir = HydraConfig.get().runtime.output_dir
+    with errors_as_messages():
+        run(config)
+
+
+def _resume(arguments: Sequence[str]) -> None:
+    config = saved_run(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger().addHandler(logging.FileHandler(Path(config.run_dir) / "train.log"))
+    if is_finished(config):
+        log.info("%s is finished: nothing to do", config.run_dir)
+        return
+    run(config, checkpoint=Path(config.run_dir) / "checkpoints" / "last.ckpt")
+
+
+def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, float]:
+    """Train as configured.
+
+    Args:
+        config: composed, with ``run_dir``.
+        checkpoint: where to go on from.
+
+    Returns:
+        The last epoch's metrics.
+
+    Raises:
+        ConfigError: before any data is read, for a configuration that cannot run.
+    """
+    check_config(config)
+    if config.trainer.strategy == "ddp" and _is_sweep():
+        raise ValueError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+    torch.manual_seed(config.seed)
+    data = instantiate(config.data, augmentation=instantiate(config.augmentation))
+    module = build_module(config)
+    first_epoch = _epochs_done(checkpoint) if checkpoint else 0
+    loggers = [_logger(node, first_epoch) for node in config.logger.values()]
+    callbacks = [instantiate(node) for node in config.callbacks.values() if node is not None]
+    trainer = instantiate(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
+    untrained = _score_untrained(config, module, data) if config.score_untrained and not checkpoint else {}
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+    started = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
+
+
+def build_module(config: DictConfig) -> DetectorModule:
+    """The detector with its loss and optimizer, not trained."""
+    model = instantiate(config.model, encoder=instantiate(config.encoder))
+    return DetectorModule(
+        model=model,
+        loss=instantiate(config.loss),
+        optimizer=instantiate(config.optimizer.optimizer),
+        scheduler=instantiate(config.optimizer.scheduler),
+        description=_description(config),
+        **OmegaConf.to_container(config.decoding),  # type: ignore[arg-type]
+    )
+
+
+def _description(config: DictConfig) -> dict[str, Any]:
+    """Plain containers from which a checkpoint's model is built again, without fetching any weights."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return {
+        "name": plain["name"],
+        "encoder": plain["encoder"] | {"pretrained": False, "weights": None},
+        "model": plain["model"],
+        "decoding": plain["decoding"],
+        "image_size": plain["data"]["image_size"],
+        "fold": plain["data"]["fold"],
+    }
+
+
+def _logger(node: DictConfig, first_epoch: int) -> Any:  # noqa: ANN401
+    extra = {"first_epoch": first_epoch} if node["_target_"].endswith("EpochTable") else {}
+    return instantiate(node, **extra)
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return int(saved["epoch"]) + 1
+
+
+def _is_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
+
+
+def _score_untrained(config: DictConfig, module: DetectorModule, data: LightningDataModule) -> dict[str, float]:
+    trainer = instantiate(config.trainer, logger=False, callbacks=[], enable_checkpointing=False)
+    scores = trainer.validate(module, data, verbose=False)[0]
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float], *, seconds: float) -> dict[str, float]:
+    """Write the run's result and say where everything lies."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if not trainer.is_global_zero or trainer.interrupted:
+        return metrics
+    folder = Path(config.run_dir)
+    best = _best_score(trainer)
+    result = {
+        "epochs": trainer.current_epoch,
+        "seconds": round(seconds, 1),
+        "best_val_map": best,
+        "metrics": metrics,
+    }
+    partial = folder / "result.json.partial"
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(folder / "result.json")
+    rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
+    if untrained:
+        rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"
+    rows |= {
+        "metrics": str(folder / "metrics.csv"),
+        "checkpoints": str(folder / "checkpoints"),
+        "out-of-fold candidates": str(folder / "predictions"),
+        "pictures": str(folder / "images"),
+        "configuration": str(folder / ".hydra"),
+    }
+    if "wandb" in config.logger:
+        rows["W&B"] = str(folder / "wandb")
+    table_of(f"{config.name}, fold {config.data.fold}", rows)
+    return metrics
+
+
+def _best_score(trainer: Trainer) -> float | None:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
+            return float(callback.best_model_score)
+    return None
+
+
+if __name__ == "__main__":
+    main()
