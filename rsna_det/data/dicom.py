@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -57,8 +57,8 @@ _OPTIONAL_TAGS = [
 ]
 # What pydicom and Pillow are known to raise for files that are not what their header says.
 _READ_ERRORS = (
-    ArithmeticError, AttributeError, EOFError, InvalidDicomError, LookupError, NotImplementedError, OSError,
-    RuntimeError, TypeError, ValueError, struct.error, zlib.error,
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError,
+    NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -84,13 +84,14 @@ def read_radiograph(path: Path) -> UInt8[np.ndarray, "height width"]:
         if "Rows" not in dataset and "Rows" in _load(path, tags=_SIZE_TAGS, pixels=False):
             # pydicom hands back an empty data set when the compressed pixels have no end.
             raise _error(path, f"its pixel data break off at byte {path.stat().st_size}", "fetch the file again")
-        _check_size(path, dataset)
-        _check_format(path, dataset)
-        stored = _decode(path, dataset)
         try:
-            return to_display(stored, dataset)
+            _check_size(path, dataset)
+            _check_format(path, dataset)
+            return to_display(_decode(path, dataset), dataset)
+        except DicomError:
+            raise
         except _READ_ERRORS as error:
-            raise _error(path, f"its grey-scale transformation fails ({error})", "correct those tags") from error
+            raise _error(path, f"its header makes no sense ({error})", "correct it, or export it again") from error
 
 
 def read_size(path: Path) -> tuple[int, int]:

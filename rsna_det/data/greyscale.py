@@ -78,23 +78,23 @@ def _look_up(values: Values, item: Dataset, header: Dataset) -> Values:
     """
     count, first, depth = (int(number) for number in item.LUTDescriptor)
     count = count or 2**16
-    entries = _lut_entries(item, header, count)
+    entries = _lut_entries(item, header, count=count, depth=depth)
     if not 8 <= depth <= 16 or len(entries) < count:
         raise ValueError(f"a lookup table of {depth} bits with {len(entries)} of its {count} entries")
     index = np.rint(values).astype(np.int64) - first
     return np.asarray(entries[index.clip(0, count - 1)])
 
 
-def _lut_entries(item: Dataset, header: Dataset, count: int) -> Values:
-    """The LUT's entries, which come as numbers, as 16-bit words, or as bytes packed in either."""
-    data, order = item.LUTData, "<" if header.original_encoding[1] else ">"
+def _lut_entries(item: Dataset, header: Dataset, *, count: int, depth: int) -> Values:
+    """The LUT's entries, which come as numbers or as 16-bit words; those of 8 bits may be packed two to a word."""
+    data, order = item.LUTData, ">" if header.original_encoding[1] is False else "<"
     if not isinstance(data, bytes):
         data = np.atleast_1d(np.asarray(data)).astype(f"{order}u2").tobytes()
-    packed = len(data) in (count, count + count % 2)
-    return np.frombuffer(data, dtype="u1" if packed and count > 1 else f"{order}u2").astype(np.float64)
+    packed = depth == 8 and count > 1 and len(data) in (count, count + count % 2)
+    return np.frombuffer(data, dtype="u1" if packed else f"{order}u2").astype(np.float64)
 
 
-def _ends(stored: Integer[np.ndarray, "height width"], header: Dataset) -> Values:
+def _ends(stored: Integer[np.ndarray, "height width"], header: Dataset) -> Float64[np.ndarray, " ends"]:
     """The stored values that become black and white where the file has no VOI LUT and no window."""
     if int(header.BitsStored) == 8 and not header.get("ModalityLUTSequence"):
         lowest = -128 if header.PixelRepresentation else 0
@@ -108,7 +108,7 @@ def _ends(stored: Integer[np.ndarray, "height width"], header: Dataset) -> Value
     return np.arange(int(kept.min()), int(kept.max()) + 1, dtype=np.float64)
 
 
-def _stretch(values: Values, ends: Values) -> Values:
+def _stretch(values: Values, ends: Float64[np.ndarray, " ends"]) -> Values:
     """Values mapped so that the smallest of ``ends`` becomes 0 and the largest 255."""
     low, high = ends.min(), ends.max()
     return np.asarray((values - low) * (255 / (high - low))) if high > low else np.zeros_like(values)
