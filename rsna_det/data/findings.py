@@ -70,9 +70,9 @@ def _opacity(*, chest: Chest, left: bool, rng: np.random.Generator) -> tuple[Lay
     radius = (np.abs(column) ** 2.5 + np.abs(row) ** 2.5) ** 0.4
     # Noise frays the brim but is kept from the centre, so that the opacity is there at all.
     frayed = radius + 0.22 * ragged * smooth_step(radius / 0.6)
-    shape = smooth_step((1.15 - frayed) / 0.75) * (0.25 + 0.75 * chest.lungs)
+    shape = smooth_step((1.15 - frayed) / 0.75) * (0.1 + 0.9 * chest.lungs)
     box = _extent(shape >= _VISIBLE * shape.max())
-    density = shape * np.clip(1 + 0.28 * inner, 0.35, 1.6) * np.float32(rng.uniform(0.11, 0.27))
+    density = shape * np.clip(1 + 0.28 * inner, 0.35, 1.6) * np.float32(rng.uniform(0.15, 0.30))
     return density.astype(np.float32), box
 
 

@@ -170,7 +170,8 @@ def draw_chest(*, frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> C
     base = 0.60 + 0.03 * frame.u**2 + 0.16 * belly * smooth_step(1.4 - np.abs(frame.u)) + 0.02 * _texture(frame, rng)
     depth = 0.40 - 0.06 * smooth_step((frame.v - 0.5) / 0.6)
     attenuation = body * base - air * depth
-    attenuation += body * (_midline(frame, anatomy) + 0.15 * heart * (1 - belly)) + body * _bones(frame, anatomy)
+    attenuation += body * (_midline(frame, anatomy) + 0.15 * heart * (1 - belly))
+    attenuation += body * (1 - 0.6 * heart) * _bones(frame, anatomy)
     attenuation += air * _vessels(frame, rng) + body * _stomach(frame, anatomy, rng)
     return Chest(frame=frame, attenuation=attenuation.astype(np.float32), lungs=air)
 
