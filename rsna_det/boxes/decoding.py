@@ -78,7 +78,8 @@ def detections(
         relative_cut: a box scored below this share of the image's best is dropped.
         cut: a box counts only if its score is above.
     """
-    kept = nms(boxes, scores, nms_iou)
+    # In float32 an IoU of exactly the limit would come out above it.
+    kept = nms(boxes.double(), scores.double(), nms_iou)
     kept_scores = scores[kept]
     strong = (kept_scores >= relative_cut * kept_scores[:1]) & (kept_scores > cut)
     return Detections(boxes=boxes[kept[strong]], scores=kept_scores[strong])
@@ -112,7 +113,8 @@ def _compact(
     counts: Int[Tensor, " batch"],
 ) -> Candidates:
     """Move what the mask keeps to the front of each row and cut the rows to the longest."""
-    order = (~mask).int().argsort(dim=1, stable=True)[:, : int(mask.sum(dim=1).amax())]
+    longest = max(mask.sum(dim=1).tolist(), default=0)
+    order = (~mask).int().argsort(dim=1, stable=True)[:, :longest]
     mask = mask.gather(1, order)
     return Candidates(
         boxes=boxes.gather(1, order[..., None].expand(-1, -1, 4)) * mask[..., None],

@@ -27,7 +27,7 @@ def draw_boxes(
     """
     picture = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
     thickness = max(1, round(max(image.shape) / 384))
-    for box in truths if truths is not None else ():
+    for box in truths.tolist() if truths is not None else ():
         _rectangle(picture, box, TRUTH_COLOUR, thickness)
     for box, score in zip(detections.boxes.tolist(), detections.scores.tolist(), strict=True):
         _rectangle(picture, box, DETECTION_COLOUR, thickness)

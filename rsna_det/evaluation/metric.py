@@ -92,7 +92,7 @@ def scores_at_cuts(
     return _mean_precision(true_positives, num_predictions, num_truths[:, None].expand_as(num_predictions))
 
 
-def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "boxes 4"]]) -> float:
+def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> float:
     """The challenge's score of a set of images, NaN if no image counts.
 
     Args:
@@ -131,7 +131,7 @@ class ChallengeMAP(Metric):
         self.add_state("score_sums", torch.zeros(len(cuts), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("image_counts", torch.zeros(len(cuts), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "boxes 4"]]) -> None:
+    def update(self, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> None:
         """Count some images.
 
         Args:

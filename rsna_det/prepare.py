@@ -1,0 +1,132 @@
+"""Prepare the data: ``python -m rsna_det.prepare data.root=<challenge folder> data.image_size=512``.
+
+Checks the labels, decodes every radiograph once into a cache that training maps into memory, and reports on the folds.
+``folds_only=true`` reports on label tables without images; ``sheets=true`` draws the augmentation sets.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+import hydra
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from rsna_det.cli import errors_as_messages, set_up
+from rsna_det.config import CONF, check_config, compose_config
+from rsna_det.data.cache import build_cache
+from rsna_det.data.datamodule import RsnaDataModule
+from rsna_det.data.folds import fold_report, with_folds
+from rsna_det.data.labels import read_labels, read_test_ids
+from rsna_det.evaluation.drawing import draw_boxes, sheet
+from rsna_det.structures import Detections
+
+log = logging.getLogger(__name__)
+
+DRAWS = 9
+
+
+def main() -> None:
+    """Prepare as the command line says."""
+    set_up()
+    with errors_as_messages():
+        if not any(argument.startswith("-") for argument in sys.argv[1:]):
+            compose_config("prepare", sys.argv[1:])
+    _start()
+
+
+@hydra.main(config_path=str(CONF), config_name="prepare", version_base="1.3")
+def _start(config: DictConfig) -> None:
+    config.run_dir = HydraConfig.get().runtime.output_dir
+    with errors_as_messages():
+        run(config)
+
+
+def run(config: DictConfig) -> None:
+    """Prepare as configured.
+
+    Raises:
+        ConfigError: before any data is read, for a configuration that cannot run.
+    """
+    check_config(config)
+    if config.folds_only:
+        _report_label_tables(config)
+        return
+    data = instantiate(config.data, augmentation=None)
+    data.prepare_data()
+    if config.sheets:
+        _draw_sheets(config, data)
+        return
+    with Progress() as bar:
+        task = bar.add_task(f"decoding at {data.image_size} px", total=None)
+        cache = build_cache(
+            root=data.root,
+            cache_dir=Path(config.paths.cache),
+            side=data.image_size,
+            workers=config.workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    log.info("%d radiographs decoded in %s", len(cache), cache.file.parent)
+    data.setup("fit")
+    _show(fold_report(data.images), "folds", Path(config.run_dir) / "folds.csv")
+
+
+def _report_label_tables(config: DictConfig) -> None:
+    """Report on the folds of label tables, with true patients kept together and without."""
+    options = config.data
+    images = read_labels(root=Path(options.root), patients_csv=_path(options.patients_csv))
+    test_ids = read_test_ids(Path(options.test_ids)) if options.test_ids else frozenset()
+    numbers = {"num_folds": options.num_folds, "seed": options.seed, "test_ids": test_ids}
+    folder = Path(config.run_dir)
+    if options.folds_csv:
+        published = with_folds(images, folds_csv=Path(options.folds_csv), **numbers)
+        _show(fold_report(published), f"folds of {options.folds_csv}", folder / "folds_published.csv")
+        return
+    for grouped, title in ((True, "folds grouped by true patient"), (False, "folds of images, patients not looked at")):
+        report = fold_report(with_folds(images, group_by_patient=grouped, **numbers))
+        _show(report, title, folder / f"folds_{'grouped' if grouped else 'ungrouped'}.csv")
+
+
+def _show(report: pd.DataFrame, title: str, path: Path) -> None:
+    report.to_csv(path, index=False)
+    table = Table(*[name.replace("_", " ") for name in report.columns], title=f"{title} ({path})", title_justify="left")
+    for row in report.itertuples(index=False):
+        table.add_row(*[f"{value:.1f}" if isinstance(value, float) else str(value) for value in row])
+    Console().print(table)
+
+
+def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
+    """One picture for each augmentation set: a radiograph with its boxes under nine draws."""
+    data.setup("fit")
+    images = data.images
+    chosen = images[images["boxes"].map(len) > 0] if config.sheet_image is None else images
+    if config.sheet_image is not None:
+        chosen = images[images["image_id"] == config.sheet_image]
+    if chosen.empty:
+        raise ValueError(f"there is no image {config.sheet_image or 'with boxes'} in {data.root}")
+    plain = data.dataset(chosen.head(1), augmentation=None)[(0, 0)]
+    for path in sorted((CONF / "augmentation").glob("*.yaml")):
+        augmentation = instantiate(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
+        pictures = []
+        for seed in range(DRAWS):
+            image, boxes = augmentation(plain.image[0].numpy(), plain.boxes.numpy(), seed)
+            nothing = Detections(boxes=plain.boxes[:0], scores=plain.boxes[:0, 0])
+            pictures.append(draw_boxes(image, detections=nothing, truths=boxes))
+        picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=320)
+        target = Path(config.run_dir) / f"{path.stem}.png"
+        Image.fromarray(picture).save(target)
+        log.info("%s", target)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
+
+
+if __name__ == "__main__":
+    main()
