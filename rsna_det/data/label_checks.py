@@ -27,7 +27,9 @@ def parse_rows(table: pd.DataFrame) -> pd.DataFrame:
     for name in absent.columns:
         rows[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
         wrong = ~np.isfinite(rows[name]) & ~absent[name]
-        problem[wrong] += f"{name} is " + table.loc[wrong, name].map(repr).astype(object) + ", expected a number; "
+        problem[wrong] += (
+            f"{name} is " + table.loc[wrong, name].map(repr).astype(object) + ", expected a finite number; "
+        )
     rows["empty"] = absent[COORDINATES].all(axis="columns")
     partly = absent[COORDINATES].any(axis="columns") & ~rows["empty"]
     problem[partly] += "only some of x, y, width, height are given; "
