@@ -1,0 +1,271 @@
+"""A fold of the challenge's data -> loaders for training and validation."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pandas as pd
+import torch
+from pytorch_lightning import LightningDataModule
+
+from rsna_det.data.augmentation import Augmentation
+from rsna_det.data.cache import open_cache
+from rsna_det.data.dataset import RadiographDataset, collate
+from rsna_det.data.dicom import find_dicoms
+from rsna_det.data.folds import OUTSIDE, fold_report, with_folds
+from rsna_det.data.labels import CLASS_CSV, IMAGES_DIR, LABELS_CSV, read_labels, read_test_ids
+from rsna_det.data.pixels import DicomSource, PixelCache
+from rsna_det.data.sampling import EpochLoader, EpochSampler
+from rsna_det.data.selection import check_used, count_labels, limit_images
+from rsna_det.structures import Category
+
+MIN_IMAGE_SIZE = 64
+_MAX_WORKERS = 8
+_KAGGLE = "kaggle competitions download -c rsna-pneumonia-detection-challenge"
+
+
+class RsnaDataModule(LightningDataModule):
+    """The challenge's training images: one fold validates, the others train.
+
+    Works without a Trainer too: ``setup()``, then the loaders.
+
+    Args:
+        root: folder in the challenge's layout.
+        image_size: side of the network's square images, in pixels.
+        fold: the one that validates.
+        num_folds: number of folds.
+        batch_size: images a step on each device, in training and validation.
+        num_workers: processes that load images for each device; 0 for none, -1 for as many as there are cores (8 at
+            most).
+        seed: of the order of the images and of their augmentations.
+        augmentation: of the training images; None for none.
+        patients_csv: map from image to true patient, which keeps each person's images in one fold.
+        folds_csv: a published fold file, used in place of an assignment.
+        test_ids: list of ids kept out of all folds.
+        cache_dir: where ``rsna_det.prepare`` puts decoded images; without such a cache DICOM files are decoded anew.
+        fold_seed: of the assignment to folds: runs of several seeds share their folds.
+        group_by_patient: False ignores the map in the assignment, as the published folds do.
+        train_negatives: False leaves images without boxes out of the training (not of the validation).
+        limit_images: keep only so many, with the same share of each fold and category; None for all.
+
+    Raises:
+        FileNotFoundError: for a file or folder that is not there.
+        ValueError: for a number out of range.
+    """
+
+    collate = staticmethod(collate)
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        image_size: int,
+        fold: int,
+        num_folds: int,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+        augmentation: Augmentation | None,
+        patients_csv: str | None,
+        folds_csv: str | None,
+        test_ids: str | None,
+        cache_dir: str | None,
+        fold_seed: int = 0,
+        group_by_patient: bool = True,
+        train_negatives: bool = True,
+        limit_images: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.image_size = image_size
+        self.fold = fold
+        self.num_folds = num_folds
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.augmentation = augmentation
+        self.patients_csv = _path(patients_csv)
+        self.folds_csv = _path(folds_csv)
+        self.test_ids = _path(test_ids)
+        self.cache_dir = _path(cache_dir)
+        self.fold_seed = fold_seed
+        self.group_by_patient = group_by_patient
+        self.train_negatives = train_negatives
+        self.limit_images = limit_images
+        self._images: pd.DataFrame | None = None
+        self._pixels: PixelCache | DicomSource | None = None
+        self._check_numbers()
+        self._check_files()
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002
+        """Read and check the labels, assign the folds, find the pixels; a second call does nothing.
+
+        Raises:
+            LabelError: all that is wrong with the tables, at once.
+            CacheError: for a cache that no longer holds what is on disk.
+            ValueError: for folds that cannot be made, or one without images.
+        """
+        if self._images is not None:
+            return
+        pixels = self._open_pixels()
+        images = read_labels(
+            root=self.root,
+            patients_csv=self.patients_csv,
+            sizes=pixels.sizes,
+            image_ids_on_disk=set(pixels.sizes),
+        )
+        images = with_folds(
+            images,
+            num_folds=self.num_folds,
+            seed=self.fold_seed,
+            folds_csv=self.folds_csv,
+            test_ids=read_test_ids(self.test_ids) if self.test_ids else frozenset(),
+            group_by_patient=self.group_by_patient,
+        )
+        if self.limit_images is not None:
+            images = limit_images(images, self.limit_images)
+        check_used(self._training(images), f"training without fold {self.fold}")
+        check_used(images[images["fold"] == self.fold], f"validation on fold {self.fold}")
+        self._images, self._pixels = images, pixels
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """One row per image, those outside all folds too; see :func:`rsna_det.data.labels.read_labels`.
+
+        Raises:
+            RuntimeError: before ``setup()``.
+        """
+        if self._images is None:
+            raise RuntimeError("the data is not read yet: call setup() first")
+        return self._images
+
+    @property
+    def train_images(self) -> pd.DataFrame:
+        """The rows that train."""
+        return self._training(self.images).reset_index(drop=True)
+
+    @property
+    def val_images(self) -> pd.DataFrame:
+        """The rows that validate."""
+        return self.images[self.images["fold"] == self.fold].reset_index(drop=True)
+
+    def train_dataloader(self) -> EpochLoader:
+        """Augmented training images in a new order every epoch."""
+        return self._loader(self.train_images, augmentation=self.augmentation, shuffle=True)
+
+    def val_dataloader(self) -> EpochLoader:
+        """Validation images as they are, each exactly once over all devices."""
+        return self._loader(self.val_images, augmentation=None, shuffle=False)
+
+    def plan(self) -> dict[str, Any]:
+        """What a run on this data will use: counts of images, positives and boxes, and where pixels come from."""
+        cache = isinstance(self._pixels, PixelCache)
+        return {
+            "root": str(self.root),
+            "source": str(self._pixels.file) if isinstance(self._pixels, PixelCache) else str(self.root / IMAGES_DIR),
+            "cached": cache,
+            "image_size": self.image_size,
+            "fold": self.fold,
+            "num_folds": self.num_folds,
+            "train": count_labels(self.train_images),
+            "val": count_labels(self.val_images),
+            "outside": count_labels(self.images[self.images["fold"] == OUTSIDE]),
+            "folds": fold_report(self.images).to_dict("records"),
+        }
+
+    def describe(self) -> str:
+        """The plan in words, one fact a line."""
+        plan = self.plan()
+        lines = [f"data: {plan['root']} at {self.image_size} px, fold {self.fold} of {self.num_folds}"]
+        counts = [(part, plan[part]) for part in ("train", "val", "outside") if plan[part]["images"]]
+        lines += [
+            f"{part}: {found['images']} images, {found['positives']} with opacities, {found['boxes']} boxes"
+            for part, found in counts
+        ]
+        own = next(row for row in plan["folds"] if row["fold"] == str(self.fold))
+        lines.append(f"{own['shared_images']} validation images show a patient who is also in another fold")
+        if plan["cached"]:
+            lines.append(f"pixels: decoded already, {plan['source']}")
+        else:
+            lines.append(
+                f"pixels: decoded from {plan['source']} every time; `python -m rsna_det.prepare` with the same data "
+                "options decodes them once"
+            )
+        return "\n".join(lines)
+
+    def _training(self, images: pd.DataFrame) -> pd.DataFrame:
+        used = ~images["fold"].isin([self.fold, OUTSIDE])
+        if not self.train_negatives:
+            used &= images["category"] == Category.OPACITY
+        return images[used]
+
+    def _open_pixels(self) -> PixelCache | DicomSource:
+        if self.cache_dir is not None:
+            cache = open_cache(root=self.root, cache_dir=self.cache_dir, side=self.image_size)
+            if cache is not None:
+                return cache
+        return DicomSource(paths=find_dicoms(self.root / IMAGES_DIR), side=self.image_size)
+
+    def _loader(self, images: pd.DataFrame, *, augmentation: Augmentation | None, shuffle: bool) -> EpochLoader:
+        if self._pixels is None:
+            raise RuntimeError("the data is not read yet: call setup() first")
+        dataset = RadiographDataset(
+            images=images, pixels=self._pixels, image_size=self.image_size, augmentation=augmentation
+        )
+        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        workers = self._workers()
+        return EpochLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(size=len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world_size=devices),
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+        )
+
+    def _workers(self) -> int:
+        if self.num_workers >= 0:
+            return self.num_workers
+        devices = self.trainer.num_devices if self.trainer else 1
+        return max(1, min(_MAX_WORKERS, _cores() // devices))
+
+    def _check_numbers(self) -> None:
+        lowest = {"batch_size": 1, "num_workers": -1, "seed": 0, "fold_seed": 0, "num_folds": 2}
+        lowest |= {"image_size": MIN_IMAGE_SIZE} | ({"limit_images": 1} if self.limit_images is not None else {})
+        for name, low in lowest.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; expected {low} or more")
+        if not 0 <= self.fold < self.num_folds:
+            expected = f"expected 0 to {self.num_folds - 1}"
+            raise ValueError(f"data.fold is {self.fold}; with data.num_folds={self.num_folds} {expected}")
+
+    def _check_files(self) -> None:
+        there = {IMAGES_DIR: Path.is_dir, LABELS_CSV: Path.is_file, CLASS_CSV: Path.is_file}
+        missing = [name for name, is_there in there.items() if not is_there(self.root / name)]
+        if missing:
+            found = f"has no {' and no '.join(missing)}" if self.root.is_dir() else "is no folder"
+            raise FileNotFoundError(
+                f"data.root={self.root} {found}; expected the challenge's {IMAGES_DIR}/, {LABELS_CSV} and {CLASS_CSV}: "
+                f"get them with `{_KAGGLE}` and unpack them there, or try the embedded data with data=synthetic"
+            )
+        for name in ("patients_csv", "folds_csv", "test_ids"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise FileNotFoundError(f"data.{name}={path} is no file; name another, or none: data.{name}=null")
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker(_: int) -> None:
+    # As many processes as cores work already: threads of their own would only get in each other's way.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
