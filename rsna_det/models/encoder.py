@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any
 
 import timm
 import torch
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
         taken = [features[tap] for tap in self._taps]
         return tuple(feature.permute(0, 3, 1, 2) for feature in taken) if self._channels_last else tuple(taken)
 
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002  # torch's signature
+    def train(self, mode: bool = True) -> "Encoder":  # noqa: FBT001, FBT002  # torch's signature
         """Switch between training and evaluation; frozen statistics stay frozen in both."""
         super().train(mode)
         if self.freeze_statistics:

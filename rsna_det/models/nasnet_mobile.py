@@ -100,11 +100,11 @@ class NASNetAMobile(NASNetALarge):
 
 
 @register_model
-def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> NASNetAMobile:  # noqa: FBT001, FBT002  # timm's
-    """Build NASNet-A-Mobile as timm's factory asks for it."""
+def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> nn.Module:  # noqa: FBT001, FBT002  # timm's
+    """A :class:`NASNetAMobile`, or its feature extractor for ``features_only=True``, as timm's factory asks for it."""
     # As for timm's NASNet-A-Large: its cells take two inputs, so features come from hooks and not from a rewrite.
     features = {"feature_cls": "hook", "no_rewrite": True}
-    model: NASNetAMobile = build_model_with_cfg(
+    model: nn.Module = build_model_with_cfg(
         NASNetAMobile, "nasnetamobile", pretrained, feature_cfg=features, pad_type="same", **kwargs
     )
     return model

@@ -14,6 +14,17 @@ from torch import Tensor, nn
 
 from rsna_det.models.nasnet_mobile import PUBLIC_WEIGHTS
 
+# What torch and safetensors raise on files of other kinds; torch's unpickler fails on some bytes by a mere KeyError.
+_UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    UnpicklingError,
+    SafetensorError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+)
 _WHEEL_BACKBONE = "tf_efficientnet_lite0"
 _PUBLIC_FILES = {"nasnetamobile": PUBLIC_WEIGHTS}
 
@@ -52,7 +63,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"encoder.weights={path}: no such file")
     try:
         state = load_state_dict(str(path), weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {error}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise ValueError(f"encoder.weights={path}: expected named tensors, got something else")
