@@ -35,13 +35,17 @@ EXPECTED_ERRORS = (
 def set_up() -> None:
     """Register what the configurations refer to and silence what only distracts."""
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tips)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Validation metrics are reduced by torchmetrics before they are logged.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # The user chooses how many workers load; two suffice where samples come from the cache.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    # Batch norm's frozen statistics are meant.
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # Between Lightning and torch.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
 
 @contextmanager
@@ -61,9 +65,11 @@ def errors_as_messages() -> Iterator[None]:
 def table_of(title: str, rows: Mapping[str, str]) -> None:
     """Print a two-column table."""
     table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def _write_traceback(error: BaseException) -> None:
@@ -81,10 +87,6 @@ def _explained(error: BaseException) -> str:
     if isinstance(error, MisconfigurationException) and "gpu" in message.lower():
         return f"{message.rstrip('.')}. Without a GPU set `trainer=cpu`"
     return message
-
-
-def _no_tips(record: logging.LogRecord) -> bool:
-    return "Tip" not in record.getMessage()
 
 
 def is_first_process() -> bool:

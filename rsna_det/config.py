@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -56,6 +56,14 @@ def check_config(config: DictConfig) -> None:
         findings = list(_findings(plain, ""))
     if findings:
         raise ConfigError("\n".join(findings))
+
+
+def build(node: DictConfig, **parts: object) -> Any:  # noqa: ANN401
+    """What a node's ``_target_`` makes of the node's values, as plain containers, and of parts made before.
+
+    Parts are handed over as they are: Hydra itself would turn a dataclass among them into a configuration.
+    """
+    return instantiate(node, _partial_=True, _convert_="all")(**parts)
 
 
 def cause_of(error: BaseException) -> BaseException:

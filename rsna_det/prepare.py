@@ -11,7 +11,6 @@ from pathlib import Path
 import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from PIL import Image
 from rich.console import Console
@@ -19,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rsna_det.cli import errors_as_messages, set_up
-from rsna_det.config import CONF, check_config, compose_config
+from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.data.cache import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
 from rsna_det.data.folds import fold_report, with_folds
@@ -58,7 +57,7 @@ def run(config: DictConfig) -> None:
     if config.folds_only:
         _report_label_tables(config)
         return
-    data = instantiate(config.data, augmentation=None)
+    data = build(config.data, augmentation=None)
     data.prepare_data()
     if config.sheets:
         _draw_sheets(config, data)
@@ -112,7 +111,7 @@ def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
         raise ValueError(f"there is no image {config.sheet_image or 'with boxes'} in {data.root}")
     plain = data.dataset(chosen.head(1), augmentation=None)[(0, 0)]
     for path in sorted((CONF / "augmentation").glob("*.yaml")):
-        augmentation = instantiate(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
+        augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
         pictures = []
         for seed in range(DRAWS):
             image, boxes = augmentation(plain.image[0].numpy(), plain.boxes.numpy(), seed)

@@ -54,6 +54,8 @@ def wandb_logger(
         id=_run_id(folder),
         resume="allow" if mode == "online" else None,
     )
+    # Lightning passes an option that wandb no longer has, and wandb warns of it.
+    logger._wandb_init.pop("anonymous", None)  # noqa: SLF001
     _start(logger)
     return logger
 

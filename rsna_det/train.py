@@ -18,7 +18,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from rsna_det.cli import errors_as_messages, is_first_process, set_up, table_of
-from rsna_det.config import CONF, check_config, compose_config
+from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.training.module import DetectorModule
 
@@ -75,12 +75,12 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
     if config.trainer.strategy == "ddp" and _is_sweep():
         raise ValueError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
     torch.manual_seed(config.seed)
-    data = instantiate(config.data, augmentation=instantiate(config.augmentation))
+    data = build(config.data, augmentation=build(config.augmentation))
     module = build_module(config)
     first_epoch = _epochs_done(checkpoint) if checkpoint else 0
     loggers = [_logger(node, first_epoch) for node in config.logger.values()]
-    callbacks = [instantiate(node) for node in config.callbacks.values() if node is not None]
-    trainer = instantiate(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
+    callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+    trainer = build(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
     untrained = _score_untrained(config, module, data) if config.score_untrained and not checkpoint else {}
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
@@ -91,12 +91,12 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
 
 def build_module(config: DictConfig) -> DetectorModule:
     """The detector with its loss and optimizer, not trained."""
-    model = instantiate(config.model, encoder=instantiate(config.encoder))
+    model = build(config.model, encoder=build(config.encoder))
     return DetectorModule(
         model=model,
-        loss=instantiate(config.loss),
-        optimizer=instantiate(config.optimizer.optimizer),
-        scheduler=instantiate(config.optimizer.scheduler),
+        loss=build(config.loss),
+        optimizer=instantiate(config.optimizer.optimizer, _convert_="all"),
+        scheduler=instantiate(config.optimizer.scheduler, _convert_="all"),
         description=_description(config),
         **OmegaConf.to_container(config.decoding),  # type: ignore[arg-type]
     )
@@ -117,7 +117,7 @@ def _description(config: DictConfig) -> dict[str, Any]:
 
 def _logger(node: DictConfig, first_epoch: int) -> Any:  # noqa: ANN401
     extra = {"first_epoch": first_epoch} if node["_target_"].endswith("EpochTable") else {}
-    return instantiate(node, **extra)
+    return build(node, **extra)
 
 
 def _epochs_done(checkpoint: Path) -> int:
@@ -130,7 +130,8 @@ def _is_sweep() -> bool:
 
 
 def _score_untrained(config: DictConfig, module: DetectorModule, data: LightningDataModule) -> dict[str, float]:
-    trainer = instantiate(config.trainer, logger=False, callbacks=[], enable_checkpointing=False)
+    # Metrics reset in inference mode could not be counted on in training.
+    trainer = build(config.trainer, logger=False, callbacks=[], enable_checkpointing=False, inference_mode=False)
     scores = trainer.validate(module, data, verbose=False)[0]
     return {name: float(value) for name, value in scores.items()}
 

@@ -115,6 +115,11 @@ class DetectorModule(LightningModule):
             outputs=outputs, targets=targets, anchors=anchors, boxes=batch.boxes, categories=batch.categories
         )
 
+    def on_train_epoch_start(self) -> None:
+        """Log the rate that the epoch starts with."""
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log("learning_rate", torch.tensor(rate, dtype=torch.float64))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's signature
         """The loss to minimise."""
         losses = self.losses(batch, self(batch.images))
@@ -152,9 +157,9 @@ class DetectorModule(LightningModule):
             self.log(f"val/{name}", metric.compute(), prog_bar=name == "loss")  # type: ignore[operator]
         scores = self.val_map.compute().cpu()
         best = int(scores[1:].nan_to_num(-1).argmax()) + 1
-        self.log("val/map", scores[0].float(), prog_bar=True)
-        self.log("val/map_best", scores[best].float(), prog_bar=True)
-        self.log("val/cut_best", self.cuts[best])
+        self.log("val/map", scores[0], prog_bar=True)
+        self.log("val/map_best", scores[best], prog_bar=True)
+        self.log("val/cut_best", torch.tensor(self.cuts[best], dtype=torch.float64))
         if self.val_opacity_share.update_called:
             self.log("val/global_accuracy", self.val_accuracy.compute())
             self.log("val/global_auc", self._auc())

@@ -68,9 +68,11 @@ class RunPlan(Callback):
         started = time.perf_counter()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         dataset, workers = data.train_dataloader().dataset, data.train_dataloader().num_workers
-        batch = data.collate([dataset[(i % len(dataset), 0)] for i in range(data.batch_size)])
+        samples = [dataset[(i % len(dataset), 0)] for i in range(data.batch_size)]
         load_seconds = (time.perf_counter() - started) / max(1, min(workers, os.cpu_count() or 1))
-        train_seconds, predict_seconds = _step_seconds(trainer, pl_module, batch)
+        train_seconds, predict_seconds = _step_seconds(
+            trainer, pl_module, data.collate(samples[:1]), data.collate(samples)
+        )
         epochs, batches = _epochs_left(trainer), int(trainer.num_training_batches)
         val_share = len(data.val_images) / trainer.world_size / data.batch_size
         pace = max if workers else sum
@@ -92,14 +94,14 @@ def _epochs_left(trainer: Trainer) -> int:
     return max(0, (trainer.max_epochs or 1) - trainer.current_epoch)
 
 
-def _step_seconds(trainer: Trainer, module: DetectorModule, batch: Batch) -> tuple[float, float]:
+def _step_seconds(trainer: Trainer, module: DetectorModule, warm_up: Batch, batch: Batch) -> tuple[float, float]:
     """Seconds of a training and of a prediction step, without a trace in weights, statistics or random state."""
-    batch = batch.to(module.device)
+    warm_up, batch = warm_up.to(module.device), batch.to(module.device)
     devices = [module.device] if module.device.type == "cuda" else []
     module.eval()
     with torch.random.fork_rng(devices), trainer.precision_plugin.forward_context():
-        repeats = 2 if devices else 1
-        train_seconds = min(_timed(lambda: _backward(module, batch), module.device) for _ in range(repeats))
+        _backward(module, warm_up)
+        train_seconds = _timed(lambda: _backward(module, batch), module.device)
         with torch.no_grad():
             predict_seconds = _timed(lambda: module(batch.images), module.device)
     module.zero_grad(set_to_none=True)
