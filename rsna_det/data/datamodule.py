@@ -71,10 +71,10 @@ class RsnaDataModule(LightningDataModule):
         folds_csv: str | None,
         test_ids: str | None,
         cache_dir: str | None,
-        fold_seed: int = 0,
-        group_by_patient: bool = True,
-        train_negatives: bool = True,
-        limit_images: int | None = None,
+        fold_seed: int,
+        group_by_patient: bool,
+        train_negatives: bool,
+        limit_images: int | None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser()

@@ -38,10 +38,10 @@ class SyntheticDataModule(RsnaDataModule):
         folds_csv: str | None,
         test_ids: str | None,
         cache_dir: str | None,
-        fold_seed: int = 0,
-        group_by_patient: bool = True,
-        train_negatives: bool = True,
-        limit_images: int | None = None,
+        fold_seed: int,
+        group_by_patient: bool,
+        train_negatives: bool,
+        limit_images: int | None,
     ) -> None:
         self.num_images = num_images
         self.source_side = source_side

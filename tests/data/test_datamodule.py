@@ -29,6 +29,10 @@ OPTIONS: dict[str, Any] = {
     "folds_csv": None,
     "test_ids": None,
     "cache_dir": None,
+    "fold_seed": 0,
+    "group_by_patient": True,
+    "train_negatives": True,
+    "limit_images": None,
 }
 
 
