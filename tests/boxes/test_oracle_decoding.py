@@ -20,6 +20,7 @@ from tests.oracles import decoding as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
 
 IMAGE_SIZE = 64
+STANDARD = {"nms_iou": 0.05, "relative_cut": 0.5, "cut": 0.15}  # the published code's numbers
 
 
 @dataclass
@@ -196,15 +197,14 @@ def final(boxes: np.ndarray, scores: np.ndarray, **settings: float) -> tuple[Ten
     found = detections(
         boxes=torch.from_numpy(boxes.astype(np.float32)).reshape(-1, 4),
         scores=torch.from_numpy(scores.astype(np.float32)),
-        **settings,
+        **(STANDARD | settings),
     )
     return found.boxes, found.scores
 
 
 def check_final(boxes: np.ndarray, scores: np.ndarray, **given: float) -> int:
-    settings = {"nms_iou": 0.05, "relative_cut": 0.5, "cut": 0.15} | given
-    rows = oracle.detections(boxes=boxes.tolist(), scores=scores.tolist(), **settings)
-    found_boxes, found_scores = final(boxes, scores, **settings)
+    rows = oracle.detections(boxes=boxes.tolist(), scores=scores.tolist(), **(STANDARD | given))
+    found_boxes, found_scores = final(boxes, scores, **given)
     np.testing.assert_array_equal(found_scores.numpy(), scores[rows])
     np.testing.assert_array_equal(found_boxes.numpy(), boxes[rows].reshape(-1, 4))
     return len(rows)
