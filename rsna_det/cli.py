@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from rsna_det.config import ConfigError, cause_of
+from rsna_det.data.cache import CacheError
 
 log = logging.getLogger(__name__)
 
 EXPECTED_ERRORS = (
+    CacheError,
     ConfigError,
     FloatingPointError,
     HydraException,
@@ -35,7 +37,8 @@ EXPECTED_ERRORS = (
 def set_up() -> None:
     """Register what the configurations refer to and silence what only distracts."""
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for chatty in ("pytorch_lightning", "timm"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # Validation metrics are reduced by torchmetrics before they are logged.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # The user chooses how many workers load; two suffice where samples come from the cache.

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -36,7 +36,9 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return compose(name, overrides=list(overrides))
-        except (ConfigCompositionException, OverrideParseException, HydraException, OmegaConfBaseException) as error:
+        except OverrideParseException as error:
+            raise ConfigError(f"the override {error.override!r} cannot be read: {error}") from error
+        except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_with_suggestions(name, overrides, error)) from error
 
 
@@ -64,6 +66,19 @@ def build(node: DictConfig, **parts: object) -> Any:  # noqa: ANN401
     Parts are handed over as they are: Hydra itself would turn a dataclass among them into a configuration.
     """
     return instantiate(node, _partial_=True, _convert_="all")(**parts)
+
+
+def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    """The parameters of a function or class; a class that hands ``**options`` to its base takes the base's as well."""
+    parameters = dict(inspect.signature(target).parameters)
+    bases = target.__mro__[1:] if isinstance(target, type) else ()
+    for base in bases:
+        handed_on = [name for name, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
+        if not handed_on or not base.__module__.startswith("rsna_det"):
+            break
+        del parameters[handed_on[0]]
+        parameters |= inspect.signature(base).parameters
+    return parameters
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -97,7 +112,7 @@ def _findings(node: object, path: str) -> Iterator[str]:
 
 def _target_findings(node: dict[Any, Any], path: str) -> Iterator[str]:
     try:
-        parameters = inspect.signature(get_object(node["_target_"])).parameters
+        parameters = parameters_of(get_object(node["_target_"]))
     except (ImportError, ValueError, AttributeError, HydraException) as error:
         yield f"{path}._target_ names {node['_target_']}, which cannot be imported: {error}"
         return

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pandas as pd
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
@@ -21,10 +23,12 @@ from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.data.cache import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
+from rsna_det.data.dicom import find_dicoms, read_radiograph
 from rsna_det.data.folds import fold_report, with_folds
-from rsna_det.data.labels import read_labels, read_test_ids
+from rsna_det.data.labels import IMAGES_DIR, read_labels, read_test_ids
+from rsna_det.data.resize import fit_square, square_scale
 from rsna_det.evaluation.drawing import draw_boxes, sheet
-from rsna_det.structures import Detections
+from rsna_det.structures import Category, Detections
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ def _report_label_tables(config: DictConfig) -> None:
     options = config.data
     images = read_labels(root=Path(options.root), patients_csv=_path(options.patients_csv))
     test_ids = read_test_ids(Path(options.test_ids)) if options.test_ids else frozenset()
-    numbers = {"num_folds": options.num_folds, "seed": options.seed, "test_ids": test_ids}
+    numbers = {"num_folds": options.num_folds, "seed": options.fold_seed, "test_ids": test_ids}
     folder = Path(config.run_dir)
     if options.folds_csv:
         published = with_folds(images, folds_csv=Path(options.folds_csv), **numbers)
@@ -93,34 +97,44 @@ def _report_label_tables(config: DictConfig) -> None:
 
 
 def _show(report: pd.DataFrame, title: str, path: Path) -> None:
+    """Print the report and write it: images and boxes apart, and how many share a true patient with other folds."""
     report.to_csv(path, index=False)
-    table = Table(*[name.replace("_", " ") for name in report.columns], title=f"{title} ({path})", title_justify="left")
-    for row in report.itertuples(index=False):
-        table.add_row(*[f"{value:.1f}" if isinstance(value, float) else str(value) for value in row])
+    table = Table(title=f"{title} ({path})", title_justify="left")
+    for name in ("fold", "images", "with boxes", "boxes", "abnormal", "normal", "leaking", "leaking, with boxes"):
+        table.add_column(name, justify="right")
+    for row in report.to_dict("records"):
+        categories = [str(row[Category(c).label]) for c in (Category.ABNORMAL, Category.NORMAL)]
+        shared = [f"{row[f'shared_{n}']} ({row[f'shared_{n}_percent']:.1f}%)" for n in ("images", "positives")]
+        counts = [str(row[name]) for name in ("fold", "images", "positives", "boxes")]
+        table.add_row(*counts, *categories, *shared)
     Console().print(table)
 
 
 def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
-    """One picture for each augmentation set: a radiograph with its boxes under nine draws."""
+    """One picture for each augmentation set: a radiograph with its boxes under nine draws (paper, figure 5)."""
     data.setup("fit")
-    images = data.images
-    chosen = images[images["boxes"].map(len) > 0] if config.sheet_image is None else images
-    if config.sheet_image is not None:
-        chosen = images[images["image_id"] == config.sheet_image]
-    if chosen.empty:
-        raise ValueError(f"there is no image {config.sheet_image or 'with boxes'} in {data.root}")
-    plain = data.dataset(chosen.head(1), augmentation=None)[(0, 0)]
+    image, boxes = _chosen(config.sheet_image, data)
+    nothing = Detections(boxes=torch.zeros(0, 4), scores=torch.zeros(0))
     for path in sorted((CONF / "augmentation").glob("*.yaml")):
         augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
-        pictures = []
-        for seed in range(DRAWS):
-            image, boxes = augmentation(plain.image[0].numpy(), plain.boxes.numpy(), seed)
-            nothing = Detections(boxes=plain.boxes[:0], scores=plain.boxes[:0, 0])
-            pictures.append(draw_boxes(image, detections=nothing, truths=boxes))
+        draws = [augmentation(image, boxes, seed) for seed in range(DRAWS)]
+        pictures = [draw_boxes(changed, detections=nothing, truths=moved) for changed, moved in draws]
         picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=320)
         target = Path(config.run_dir) / f"{path.stem}.png"
         Image.fromarray(picture).save(target)
         log.info("%s", target)
+
+
+def _chosen(image_id: str | None, data: RsnaDataModule) -> tuple[np.ndarray, np.ndarray]:
+    """The network image and boxes of one radiograph: the named one, or the first with boxes."""
+    images = data.images
+    wanted = images["boxes"].map(len) > 0 if image_id is None else images["image_id"] == image_id
+    if not wanted.any():
+        raise ValueError(f"there is no image {image_id or 'with boxes'} in {data.root}")
+    row = images[wanted].iloc[0]
+    pixels = read_radiograph(find_dicoms(data.root / IMAGES_DIR)[row["image_id"]])
+    scale = square_scale(*pixels.shape, data.image_size)
+    return fit_square(pixels, data.image_size), row["boxes"] * np.float32(scale)
 
 
 def _path(name: str | None) -> Path | None:

@@ -1,6 +1,7 @@
 """From head outputs to detections: score floor, best candidates, NMS, relative cut, cut. The one place that does it.
 
 Validation, evaluation and prediction all call these two functions on the same candidates, so that their numbers agree.
+The numbers to call them with are configured (``decoding`` in ``conf/train.yaml``).
 """
 
 import torch
@@ -12,21 +13,6 @@ from rsna_det.boxes.coding import decode
 from rsna_det.boxes.geometry import area, clip
 from rsna_det.structures import Candidates, Detections, HeadOutputs
 
-SCORE_FLOOR = 0.025
-"""Boxes below are never looked at (the published code's number)."""
-
-MAX_CANDIDATES = 300
-"""Boxes of one image that reach NMS (the published code's number)."""
-
-NMS_IOU = 0.05
-"""Opacities of one lung hardly overlap in the labels (the published code's number)."""
-
-RELATIVE_CUT = 0.5
-"""A box below this share of its image's best score is dropped (the published code's number)."""
-
-CUT = 0.15
-"""Score above which a box counts, unless tuned (middle of the published code's range)."""
-
 
 def candidates(
     *,
@@ -34,8 +20,8 @@ def candidates(
     anchors: Float[Tensor, "anchors 4"],
     image_size: int,
     source_sizes: Int[Tensor, "batch 2"],
-    score_floor: float = SCORE_FLOOR,
-    max_candidates: int = MAX_CANDIDATES,
+    score_floor: float,
+    max_candidates: int,
 ) -> Candidates:
     """Decode the best-scored anchors of each image into boxes in source pixels.
 
@@ -65,9 +51,9 @@ def detections(
     *,
     boxes: Float[Tensor, "candidates 4"],
     scores: Float[Tensor, " candidates"],
-    nms_iou: float = NMS_IOU,
-    relative_cut: float = RELATIVE_CUT,
-    cut: float = CUT,
+    nms_iou: float,
+    relative_cut: float,
+    cut: float,
 ) -> Detections:
     """Final boxes of one image, in falling order of score.
 
@@ -85,9 +71,7 @@ def detections(
     return Detections(boxes=boxes[kept[strong]], scores=kept_scores[strong])
 
 
-def batch_detections(
-    batch: Candidates, *, nms_iou: float = NMS_IOU, relative_cut: float = RELATIVE_CUT, cut: float = CUT
-) -> list[Detections]:
+def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, cut: float) -> list[Detections]:
     """:func:`detections` of every image of a batch, on the CPU: a GPU's NMS may round the other way."""
     boxes, scores, mask = batch.boxes.cpu(), batch.scores.cpu(), batch.mask.cpu()
     return [

@@ -184,7 +184,12 @@ class RsnaDataModule(LightningDataModule):
             for part, found in counts
         ]
         own = next(row for row in plan["folds"] if row["fold"] == str(self.fold))
-        lines.append(f"{own['shared_images']} validation images show a patient who is also in another fold")
+        if self.patients_csv is None:
+            lines.append(
+                "true patients: not known, so the folds leak; name a map from image to patient, data.patients_csv"
+            )
+        else:
+            lines.append(f"true patients: {own['shared_images']} validation images show one who is in another fold too")
         if plan["cached"]:
             lines.append(f"pixels: decoded already, {plan['source']}")
         else:
@@ -224,6 +229,8 @@ class RsnaDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
+            # Of its own: a loader draws from torch's generator when it starts workers, and dropout would notice.
+            generator=torch.Generator(),
         )
 
     def _workers(self) -> int:

@@ -1,8 +1,8 @@
 """The embedded data set: drawn radiographs, written where they are missing, then read like the challenge's."""
 
 import logging
+from typing import Any
 
-from rsna_det.data.augmentation import Augmentation
 from rsna_det.data.datamodule import RsnaDataModule
 from rsna_det.data.synthetic import write_synthetic
 
@@ -16,54 +16,14 @@ class SyntheticDataModule(RsnaDataModule):
         num_images: how many are drawn.
         source_side: side of the drawn radiographs in source pixels.
         data_seed: what the drawings depend on.
-        root: where they are written.
-        image_size: this and all others as in :class:`RsnaDataModule`.
+        options: ``root``, where they are written, and all others of :class:`RsnaDataModule`.
     """
 
-    def __init__(
-        self,
-        *,
-        num_images: int,
-        source_side: int,
-        data_seed: int,
-        root: str,
-        image_size: int,
-        fold: int,
-        num_folds: int,
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        augmentation: Augmentation | None,
-        patients_csv: str | None,
-        folds_csv: str | None,
-        test_ids: str | None,
-        cache_dir: str | None,
-        fold_seed: int,
-        group_by_patient: bool,
-        train_negatives: bool,
-        limit_images: int | None,
-    ) -> None:
+    def __init__(self, *, num_images: int, source_side: int, data_seed: int, **options: Any) -> None:
         self.num_images = num_images
         self.source_side = source_side
         self.data_seed = data_seed
-        super().__init__(
-            root=root,
-            image_size=image_size,
-            fold=fold,
-            num_folds=num_folds,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augmentation=augmentation,
-            patients_csv=patients_csv,
-            folds_csv=folds_csv,
-            test_ids=test_ids,
-            cache_dir=cache_dir,
-            fold_seed=fold_seed,
-            group_by_patient=group_by_patient,
-            train_negatives=train_negatives,
-            limit_images=limit_images,
-        )
+        super().__init__(**options)
 
     def prepare_data(self) -> None:
         """Draw the radiographs where they are missing.

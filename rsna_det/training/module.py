@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from rsna_det.boxes.anchors import pyramid_anchors
-from rsna_det.boxes.decoding import MAX_CANDIDATES, NMS_IOU, RELATIVE_CUT, SCORE_FLOOR, batch_detections, candidates
+from rsna_det.boxes.decoding import batch_detections, candidates
 from rsna_det.boxes.matching import match_anchors
 from rsna_det.evaluation.metric import ChallengeMAP
 from rsna_det.structures import Batch, Candidates, Category, HeadOutputs, Losses
@@ -72,10 +72,10 @@ class DetectorModule(LightningModule):
         scheduler: Callable[..., dict[str, Any]],
         cut: float,
         cut_grid: Sequence[float],
-        score_floor: float = SCORE_FLOOR,
-        max_candidates: int = MAX_CANDIDATES,
-        nms_iou: float = NMS_IOU,
-        relative_cut: float = RELATIVE_CUT,
+        score_floor: float,
+        max_candidates: int,
+        nms_iou: float,
+        relative_cut: float,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -189,8 +189,9 @@ class DetectorModule(LightningModule):
     def _count_losses(self, losses: Losses) -> None:
         for name in LOSS_NAMES:
             self.val_losses[name].update(getattr(losses, name))  # type: ignore[operator]
-        total = self.loss(losses)
-        self.val_losses["loss"].update(total, weight=len(losses.box_class))  # type: ignore[operator]
+        # One value an image: without its check for NaN, torchmetrics' mean forgets weights.
+        total = self.loss(losses).expand(len(losses.box_class))
+        self.val_losses["loss"].update(total)  # type: ignore[operator]
 
     def _count_categories(
         self, logits: Float[Tensor, "batch 3"] | None, categories: Int[Tensor, " batch"]

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from rsna_det.boxes.decoding import MAX_CANDIDATES
 from rsna_det.structures import Batch
 from rsna_det.training.module import DetectorModule
 
@@ -49,7 +48,9 @@ class RunPlan(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
-        needed = epochs * (len(data.val_images) * MAX_CANDIDATES * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE)
+        needed = epochs * (
+            len(data.val_images) * int(pl_module.floor["max_candidates"]) * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
+        )
         # Weights and Adam's two moments, in float32.
         needed += sum(p.numel() for p in pl_module.parameters()) * 12 * (2 + self.every_epoch * epochs)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,6 @@ from rsna_det.data.augmentation_geometry import (
     source_map,
     warp_image,
 )
-from rsna_det.data.augmentation_sheet import augmentation_sheet
 from tests.data.presets import PAPER, PUBLISHED, preset
 
 STILL = WarpDraw(
@@ -416,18 +415,3 @@ def test_real_boxes_grow_as_much(real_data: Path) -> None:
     np.random.default_rng(0).shuffle(boxes)
     assert mean_growth("published_heavy", "corners", boxes) == pytest.approx(1.22, abs=0.03)
     assert mean_growth("published_heavy", "edge_thirds", boxes) == pytest.approx(1.07, abs=0.03)
-
-
-# --- the sheet ------------------------------------------------------------------------------------------------
-
-
-def test_sheet_tiles_the_draws() -> None:
-    boxes = np.array([[10, 10, 40, 50]], np.float32)
-    sheet = augmentation_sheet(image=picture(), boxes=boxes, augmentation=preset("heavy"), seeds=range(9))
-    assert sheet.shape == (3 * 68, 3 * 68, 3)  # tiles of 64 px and a gap of 4
-    assert sheet.dtype == np.uint8
-    plain = augmentation_sheet(image=picture(), boxes=boxes, augmentation=preset("none"), seeds=[0, 1])
-    assert plain.shape == (68, 2 * 68, 3)
-    assert plain[10, 20].tolist() == [255, 64, 64]  # the upper edge of the box
-    with pytest.raises(ValueError, match="at least one seed"):
-        augmentation_sheet(image=picture(), boxes=boxes, augmentation=preset("none"), seeds=[])

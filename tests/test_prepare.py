@@ -1,0 +1,52 @@
+"""Preparing: the cache, the report on folds with and without true patients, the pictures of augmentations."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rsna_det.config import CONF, compose_config
+from rsna_det.prepare import run
+
+
+def prepare(tmp_path: Path, root: Path, *overrides: str) -> None:
+    patients = f"data.patients_csv={root / 'patients.csv'}"
+    size = "data.image_size=64"
+    config = compose_config("prepare", [f"data.root={root}", patients, size, f"paths.cache={tmp_path}", *overrides])
+    config.run_dir = str(tmp_path)
+    run(config)
+
+
+def test_radiographs_are_decoded_and_folds_reported(synthetic_root: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, synthetic_root, "workers=1")
+    (pixels,) = tmp_path.glob("*/pixels.npy")
+    assert pixels.stat().st_size > 24 * 64 * 64
+    report = pd.read_csv(tmp_path / "folds.csv")
+    assert report["fold"].tolist() == ["0", "1", "2", "3", "total"]
+    assert report["images"].iloc[-1] == 24
+    assert report["shared_images"].sum() == 0
+
+
+def test_label_tables_suffice_for_the_folds(synthetic_root: Path, tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for path in synthetic_root.glob("*.csv"):
+        (tables / path.name).write_bytes(path.read_bytes())
+    prepare(tmp_path, tables, "folds_only=true")
+    grouped, ungrouped = (pd.read_csv(tmp_path / f"folds_{kind}.csv") for kind in ("grouped", "ungrouped"))
+    assert grouped["shared_images"].sum() == 0
+    assert ungrouped["shared_images"].iloc[-1] > 0
+
+
+def test_there_is_a_picture_of_every_augmentation_set(synthetic_root: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, synthetic_root, "sheets=true")
+    sets = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml"))
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == sets
+    with Image.open(tmp_path / "heavy.png") as picture:
+        assert picture.width == 3 * 320
+
+
+def test_an_unknown_image_is_named(synthetic_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image nobody"):
+        prepare(tmp_path, synthetic_root, "sheets=true", "sheet_image=nobody")
