@@ -242,3 +242,12 @@ def test_two_processes_validate_every_image_once(command: list[str], finished: P
     assert images["image_id"].tolist() == sorted(truth.loc[truth["role"] == "val", "image_id"])
     row = pd.read_csv(folder / "metrics.csv").iloc[0]
     assert scores_from_tables(folder, 0, row["val/cut_best"]) == pytest.approx(row["val/map_best"], abs=1e-12)
+
+
+def test_real_radiographs_go_all_the_way(real_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(configured(folder, real_data, "data.limit_images=24", "trainer.max_epochs=1", "logger=csv"))
+    assert scores_from_tables(folder, 0, 0.005) == pytest.approx(
+        pd.read_csv(folder / "metrics.csv")["val/map"].iloc[0], abs=1e-12
+    )
+    assert list((folder / "images").glob("*.png"))

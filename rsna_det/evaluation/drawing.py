@@ -17,19 +17,22 @@ def draw_boxes(
     *,
     detections: Detections,
     truths: Float[np.ndarray, "truths 4"] | None = None,
-) -> UInt8[np.ndarray, "height width 3"]:
+    zoom: float = 1.0,
+) -> UInt8[np.ndarray, "picture_height picture_width 3"]:
     """An RGB picture of a radiograph: true boxes thin and green, detections orange with their scores.
 
     Args:
         image: grey values.
         detections: boxes in the pixels of ``image``.
         truths: true boxes in the pixels of ``image``, where they are known.
+        zoom: how much larger the picture is than ``image``; lines and letters are drawn at its size.
     """
-    picture = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB)
-    thickness = max(1, round(max(image.shape) / 384))
-    for box in truths.tolist() if truths is not None else ():
+    larger = cv2.resize(np.ascontiguousarray(image), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
+    picture = cv2.cvtColor(larger, cv2.COLOR_GRAY2RGB)
+    thickness = max(1, round(max(picture.shape) / 384))
+    for box in (truths * zoom).tolist() if truths is not None else ():
         _rectangle(picture, box, TRUTH_COLOUR, thickness)
-    for box, score in zip(detections.boxes.tolist(), detections.scores.tolist(), strict=True):
+    for box, score in zip((detections.boxes * zoom).tolist(), detections.scores.tolist(), strict=True):
         _rectangle(picture, box, DETECTION_COLOUR, thickness)
         _label(picture, f"{score:.2f}", box, thickness)
     return np.asarray(picture, np.uint8)
@@ -54,7 +57,7 @@ def sheet(
 
 def _rectangle(picture: np.ndarray, box: Sequence[float], colour: tuple[int, int, int], thickness: int) -> None:
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, thickness)
 
 
 def _label(picture: np.ndarray, text: str, box: Sequence[float], thickness: int) -> None:

@@ -174,7 +174,7 @@ class DetectionImages(Callback):
         cut = float(trainer.callback_metrics["val/cut_best"])
         path = self.folder / f"epoch_{trainer.current_epoch:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures = [_picture(*drawn, cut=cut) for drawn in self._drawn]
+        pictures = [_picture(*drawn, cut=cut, side=self.side) for drawn in self._drawn]
         captions = [f"{Category(int(b.categories[r])).name.lower()} {b.image_ids[r][:8]}" for b, r, _ in self._drawn]
         Image.fromarray(sheet(pictures, captions=captions, columns=self.columns, side=self.side)).save(path)
         for logger in trainer.loggers:
@@ -182,8 +182,10 @@ class DetectionImages(Callback):
                 logger.log_image("val/detections", [str(path)], caption=[f"score above {cut:.2f}"])
 
 
-def _picture(batch: Batch, row: int, found: Detections, *, cut: float) -> UInt8[np.ndarray, "side side 3"]:
-    """One network image with its boxes, which lie in source pixels."""
+def _picture(
+    batch: Batch, row: int, found: Detections, *, cut: float, side: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """One network image at the sheet's size, with its boxes, which lie in source pixels."""
     scale = batch.images.shape[-1] / float(batch.source_sizes[row].max())
     shown = found.scores > cut
     truths: Float[np.ndarray, "boxes 4"] = batch.source_boxes[row][batch.source_box_mask[row]].cpu().numpy() * scale
@@ -191,4 +193,5 @@ def _picture(batch: Batch, row: int, found: Detections, *, cut: float) -> UInt8[
         batch.images[row, 0].cpu().numpy(),
         detections=Detections(boxes=found.boxes[shown] * scale, scores=found.scores[shown]),
         truths=truths,
+        zoom=side / batch.images.shape[-1],
     )

@@ -1,0 +1,45 @@
+"""``python -m benchmarks``: a few minutes on two cores; prints ratios, and says which bounds do not hold."""
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import data, detector, metric
+from benchmarks.measure import alternating_medians, peak_mebibytes
+
+REPEATS = 5
+NOISE = 1.03
+"""Two runs of the same work differ by so much."""
+
+
+def main() -> int:
+    """Print the tables; 1 if a bound does not hold."""
+    console, failures = Console(), []
+    table = Table("512 px, ResNet-50, batch 2", "ours", "torchvision", "ratio", title="detector", title_justify="left")
+    for variant in detector.VARIANTS:
+        for name, ours, theirs in (
+            ("training step", detector.our_step, detector.their_step),
+            ("prediction", detector.our_prediction, detector.their_prediction),
+        ):
+            seconds = alternating_medians([ours(variant), theirs(variant)], repeats=REPEATS)
+            memory = [peak_mebibytes(ours, variant), peak_mebibytes(theirs, variant)]
+            for unit, (own, peer) in (("s", seconds), ("MiB", memory)):
+                title = f"{variant}: {name}, {'time' if unit == 's' else 'peak memory'}"
+                table.add_row(title, f"{own:.2f} {unit}", f"{peer:.2f} {unit}", f"{own / peer:.3f}")
+                failures += [title] if own > NOISE * peer else []
+    console.print(table)
+    table = Table("512 px, one thread", "cached", "decoded", "ratio", title="samples per second", title_justify="left")
+    for name, (cached, decoded) in data.samples_per_second(repeats=REPEATS).items():
+        table.add_row(name, f"{cached:.0f}", f"{decoded:.0f}", f"{cached / decoded:.1f}")
+        failures += [f"samples per second, {name}"] if cached < decoded else []
+    console.print(table)
+    one, many = metric.seconds(repeats=REPEATS)
+    console.print(f"the challenge's metric on {metric.IMAGES} images: {one:.2f} s at one cut, {many:.2f} s at 58 cuts")
+    failures += ["metric in under a second"] if many > 1 else []
+    console.print(f"bounds that do not hold: {failures or 'none'}")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

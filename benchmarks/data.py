@@ -1,0 +1,45 @@
+"""Samples per second from the cache against decoding every time."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import pandas as pd
+
+from benchmarks.measure import alternating_medians
+from rsna_det.config import build, compose_config
+from rsna_det.data.cache import build_cache
+from rsna_det.data.dataset import RadiographDataset
+from rsna_det.data.dicom import find_dicoms
+from rsna_det.data.labels import IMAGES_DIR, read_labels
+from rsna_det.data.pixels import DicomSource, PixelCache
+from rsna_det.data.synthetic import write_synthetic
+
+IMAGES = 24
+IMAGE_SIZE = 512
+
+
+def samples_per_second(*, repeats: int) -> dict[str, tuple[float, float]]:
+    """For each augmentation set: samples a second from the cache and straight from DICOM, in one thread."""
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "drawn"
+        write_synthetic(root=root, num_images=IMAGES, side=1024, seed=0)
+        cache = build_cache(root=root, cache_dir=Path(folder), side=IMAGE_SIZE, workers=1)
+        dicom = DicomSource(paths=find_dicoms(root / IMAGES_DIR), side=IMAGE_SIZE)
+        images = read_labels(root=root, sizes=cache.sizes).assign(fold=0)
+        return {name: _rates(name, images, (cache, dicom), repeats) for name in ("none", "heavy")}
+
+
+def _rates(
+    name: str, images: pd.DataFrame, sources: Sequence[PixelCache | DicomSource], repeats: int
+) -> tuple[float, float]:
+    augmentation = build(compose_config("train", [f"augmentation={name}"]).augmentation)
+    datasets = [
+        RadiographDataset(images=images, pixels=source, image_size=IMAGE_SIZE, augmentation=augmentation)
+        for source in sources
+    ]
+    works = [lambda d=dataset: [d[(i, i)] for i in range(IMAGES)] for dataset in datasets]
+    cached, decoded = alternating_medians(works, repeats=repeats)
+    return IMAGES / cached, IMAGES / decoded

@@ -1,0 +1,42 @@
+"""Timing two pieces of work against each other, and the peak memory of one in a process of its own."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+Work = Callable[[], object]
+
+
+def alternating_medians(works: list[Work], *, repeats: int) -> list[float]:
+    """Median seconds of each, run in turn so that a machine that slows down slows all of them.
+
+    Args:
+        works: what to time; each is run once before, unmeasured.
+        repeats: measured runs of each.
+    """
+    seconds: list[list[float]] = [[] for _ in works]
+    for work in works:
+        work()
+    for _ in range(repeats):
+        for taken, work in zip(seconds, works, strict=True):
+            started = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in seconds]
+
+
+def peak_mebibytes(make_work: Callable[..., Work], *arguments: object) -> float:
+    """Peak resident memory of a fresh process that makes the work and does it twice."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(_peak, make_work, arguments).result()
+
+
+def _peak(make_work: Callable[..., Work], arguments: tuple[object, ...]) -> float:
+    work = make_work(*arguments)
+    work()
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

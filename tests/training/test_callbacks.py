@@ -1,0 +1,93 @@
+"""Freezing, seeding, NaN and full disks, on a network of two layers and a stand-in for the Trainer."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import pyarrow as pa
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import nn
+
+from rsna_det.training.callbacks import DetectionImages, EncoderFreeze, EpochSeed, FiniteLoss
+from rsna_det.training.gather import gather_tables
+from rsna_det.training.module import DetectorModule
+from rsna_det.training.run_plan import RunPlan
+
+
+def trainer(**facts: object) -> Any:
+    """What passes for a Trainer and knows the given facts."""
+    return Mock(spec=Trainer, **({"current_epoch": 0, "global_rank": 0, "is_global_zero": True} | facts))
+
+
+class Detector(LightningModule):
+    """An encoder and a head, one number each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.ModuleDict({"encoder": nn.Linear(1, 1, bias=False), "head": nn.Linear(1, 1, bias=False)})
+        self.model.encoder = self.model["encoder"]
+
+
+@pytest.mark.parametrize(("epochs", "epoch", "frozen"), [(0, 0, False), (1, 0, True), (1, 1, False), (2, 1, True)])
+def test_a_frozen_encoder_gets_no_gradient_and_the_head_does(epochs: int, epoch: int, frozen: bool) -> None:
+    detector = Detector()
+    for parameter in detector.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = torch.optim.Adam(detector.parameters())
+    freeze = EncoderFreeze(epochs=epochs)
+    freeze.on_before_optimizer_step(trainer(current_epoch=epoch), detector, optimizer)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    optimizer.step()
+    after = detector.state_dict()
+    assert torch.equal(before["model.encoder.weight"], after["model.encoder.weight"]) == frozen
+    assert not torch.equal(before["model.head.weight"], after["model.head.weight"])
+
+
+def drawn(*, seed: int, epoch: int, rank: int) -> float:
+    EpochSeed(seed=seed).on_train_epoch_start(trainer(current_epoch=epoch, global_rank=rank), Detector())
+    return torch.rand(()).item()
+
+
+def test_seeds_repeat_and_differ_between_runs_epochs_and_devices() -> None:
+    draws = [drawn(seed=s, epoch=e, rank=r) for s in range(3) for e in range(3) for r in range(3)]
+    assert len(set(draws)) == 27
+    assert drawn(seed=1, epoch=2, rank=0) == drawn(seed=1, epoch=2, rank=0)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy() -> None:
+    watch = FiniteLoss()
+    watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(0.3)}), Detector())
+    with pytest.raises(FloatingPointError, match=r"epoch 0 is nan: lower `optimizer\.optimizer\.lr`"):
+        watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(torch.nan)}), Detector())
+
+
+def test_a_disk_too_small_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    module = Mock(spec=DetectorModule, floor={"max_candidates": 300})
+    module.parameters.return_value = [torch.zeros(1_000_000)]
+    data = SimpleNamespace(val_images=range(10), describe=lambda: "data")
+    # 1,000,000 parameters x 12 bytes x 2 checkpoints = 24 MB, and a picture an epoch
+    with pytest.raises(OSError, match=r"may need 25 MB but .* has 10 MB: set `paths.runs`"):
+        RunPlan(folder=str(tmp_path), every_epoch=False).on_fit_start(trainer(datamodule=data, max_epochs=1), module)
+
+
+@pytest.mark.parametrize(("count", "columns", "side"), [(-1, 4, 64), (4, 0, 64), (4, 4, 8)])
+def test_an_impossible_sheet_is_refused(count: int, columns: int, side: int) -> None:
+    with pytest.raises(ValueError, match="a sheet has"):
+        DetectionImages(folder="x", count=count, columns=columns, side=side)
+
+
+def test_gathered_rows_are_sorted_by_image_and_keep_their_order_within_one() -> None:
+    parts = [
+        pa.table({"image_id": pa.array(["b", "b"]).dictionary_encode(), "score": [0.9, 0.5]}),
+        pa.table({"image_id": pa.array(["a", "c"]).dictionary_encode(), "score": [0.1, 0.2]}),
+    ]
+    table = gather_tables(parts)
+    assert table is not None
+    assert table["image_id"].to_pylist() == ["a", "b", "b", "c"]
+    assert table["score"].to_pylist() == [0.1, 0.9, 0.5, 0.2]
+    assert gather_tables([]) is None
