@@ -156,14 +156,15 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
     if untrained:
         rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"
     rows |= {
-        "metrics": str(folder / "metrics.csv"),
-        "checkpoints": str(folder / "checkpoints"),
-        "out-of-fold candidates": str(folder / "predictions"),
-        "pictures": str(folder / "images"),
-        "configuration": str(folder / ".hydra"),
+        "run folder": str(folder if not folder.is_relative_to(Path.cwd()) else folder.relative_to(Path.cwd())),
+        "  metrics": "metrics.csv",
+        "  checkpoints": "checkpoints/",
+        "  out-of-fold candidates": "predictions/",
+        "  pictures": "images/",
+        "  configuration": ".hydra/",
     }
     if "wandb" in config.logger:
-        rows["W&B"] = str(folder / "wandb")
+        rows["  W&B"] = "wandb/"
     table_of(f"{config.name}, fold {config.data.fold}", rows)
     return metrics
 

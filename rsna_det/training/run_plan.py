@@ -125,9 +125,11 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.0f} {unit}"
+            break
         count /= 1000
-    return f"{count:.1f} TB"
+    else:
+        unit = "TB"
+    return f"{count:.3g} {unit}"
 
 
 def _duration(seconds: float) -> str:
