@@ -1,6 +1,7 @@
 """States what a run will do before it does it: images, estimated time, disk."""
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -123,13 +124,9 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.3g} {unit}"
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(len(units) - 1, int(math.log10(max(count, 1)) // 3))
+    return f"{count / 1000**power:.3g} {units[power]}"
 
 
 def _duration(seconds: float) -> str:

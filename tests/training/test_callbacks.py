@@ -71,7 +71,7 @@ def test_a_disk_too_small_is_refused_before_the_first_step(tmp_path: Path, monke
     module.parameters.return_value = [torch.zeros(1_000_000)]
     data = SimpleNamespace(val_images=range(10), describe=lambda: "data")
     # 1,000,000 parameters x 12 bytes x 2 checkpoints = 24 MB, and a picture an epoch
-    with pytest.raises(OSError, match=r"may need 25 MB but .* has 10 MB: set `paths.runs`"):
+    with pytest.raises(OSError, match=r"may need 25\.1 MB but .* has 10 MB: set `paths.runs`"):
         RunPlan(folder=str(tmp_path), every_epoch=False).on_fit_start(trainer(datamodule=data, max_epochs=1), module)
 
 
