@@ -48,8 +48,7 @@ def check_config(config: DictConfig) -> None:
     Raises:
         ConfigError: naming every missing value, unknown key and wrong type at once.
     """
-    missing = sorted(OmegaConf.missing_keys(config) - {key for key in OmegaConf.missing_keys(config) if "hydra" in key})
-    findings = [_missing(key) for key in missing]
+    findings = [_missing(key) for key in sorted(OmegaConf.missing_keys(config))]
     if not findings:
         try:
             plain = OmegaConf.to_container(config, resolve=True)

@@ -32,9 +32,15 @@ def saved_run(arguments: Sequence[str]) -> DictConfig:
     others = [argument for argument in arguments if not _is_resume(argument)]
     folder = _last_run(others) if value == "last" else Path(value)
     config = _saved_config(folder)
+    epochs = config.trainer.max_epochs
     for override in others:
         if _key(override) not in LOCATING:
             _change(config, override)
+    if config.trainer.max_epochs > epochs and "one_cycle" in config.optimizer.scheduler._target_:
+        raise ConfigError(
+            f"the run's one-cycle schedule ends after its {epochs} epochs and cannot be made longer: "
+            f"start a new run with trainer.max_epochs={config.trainer.max_epochs}"
+        )
     config.run_dir = str(folder)
     return config
 

@@ -60,6 +60,12 @@ def wandb_logger(
     return logger
 
 
+def finish_tracking() -> None:
+    """Close the run, if one is open: the next one in this process would be merged into it."""
+    if wandb.run is not None:
+        wandb.finish()
+
+
 @rank_zero_only
 def _start(logger: WandbLogger) -> None:
     """Open the run now, and offline where the server does not answer."""

@@ -20,6 +20,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from rsna_det.cli import errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.resume import is_finished, requested, saved_run
+from rsna_det.tracking import finish_tracking
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,10 @@ def main() -> None:
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
     config.run_dir = HydraConfig.get().runtime.output_dir
+    if _is_sweep():
+        # Hydra reports a failed cell after the others; ending the process here would end them too.
+        run(config)
+        return
     with errors_as_messages():
         run(config)
 
@@ -85,8 +90,11 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     started = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
+    finally:
+        finish_tracking()
 
 
 def build_module(config: DictConfig) -> DetectorModule:

@@ -182,8 +182,8 @@ class TestResume:
     """What `resume=` accepts, besides going on."""
 
     def test_trainer_and_logger_options_may_change(self, finished: Path) -> None:
-        config = saved_run([f"resume={finished}", "trainer.max_epochs=5", "logger=csv"])
-        assert config.trainer.max_epochs == 5
+        config = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "logger=csv"])
+        assert config.trainer.precision == "bf16-mixed"
         assert list(config.logger) == ["csv"]
         assert config.model.width == 16
         assert config.run_dir == str(finished)
@@ -191,6 +191,10 @@ class TestResume:
     def test_nothing_else_may(self, finished: Path) -> None:
         with pytest.raises(ConfigError, match=r"'model.width=32' cannot be changed"):
             saved_run([f"resume={finished}", "model.width=32"])
+
+    def test_a_schedule_that_ends_with_its_run_cannot_be_made_longer(self, finished: Path) -> None:
+        with pytest.raises(ConfigError, match="ends after its 3 epochs"):
+            saved_run([f"resume={finished}", "trainer.max_epochs=5"])
 
     def test_an_unknown_option_is_answered_with_the_closest(self, finished: Path) -> None:
         with pytest.raises(ConfigError, match=r"no option trainer.max_epoch; the closest: max_epochs"):
@@ -242,6 +246,17 @@ def test_two_processes_validate_every_image_once(command: list[str], finished: P
     assert images["image_id"].tolist() == sorted(truth.loc[truth["role"] == "val", "image_id"])
     row = pd.read_csv(folder / "metrics.csv").iloc[0]
     assert scores_from_tables(folder, 0, row["val/cut_best"]) == pytest.approx(row["val/map_best"], abs=1e-12)
+
+
+def test_a_sweep_goes_on_after_a_cell_that_fails(command: list[str], tmp_path: Path) -> None:
+    sweep = [*command, "-m", "data.fold=9,0,1", "trainer.max_epochs=1"]
+    done = subprocess.run(sweep, env=environment(), check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "data.fold is 9" in done.stderr
+    finished_cells = sorted(path.parent.name for path in tmp_path.glob("runs/*/*/*/result.json"))
+    assert finished_cells == ["1", "2"]
+    assert len({path.read_text() for path in tmp_path.glob("runs/*/*/*/wandb_id")}) == 2
+    assert len(list(tmp_path.glob("runs/*/*/*/wandb/offline-run-*"))) == 2
 
 
 def test_real_radiographs_go_all_the_way(real_data: Path, tmp_path: Path) -> None:
