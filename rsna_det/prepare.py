@@ -133,7 +133,7 @@ def _chosen(image_id: str | None, data: RsnaDataModule) -> tuple[np.ndarray, np.
         raise ValueError(f"there is no image {image_id or 'with boxes'} in {data.root}")
     row = images[wanted].iloc[0]
     pixels = read_radiograph(find_dicoms(data.root / IMAGES_DIR)[row["image_id"]])
-    scale = square_scale(row["height"], row["width"], data.image_size)
+    scale = square_scale(int(row["height"]), int(row["width"]), data.image_size)
     return fit_square(pixels, data.image_size), row["boxes"] * np.float32(scale)
 
 

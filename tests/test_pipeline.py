@@ -50,6 +50,7 @@ def small(root: Path, *overrides: str) -> list[str]:
         "optimizer=short",
         "decoding.score_floor=0.001",
         "decoding.max_candidates=3000",
+        "decoding.nms_iou=0.7",
         "decoding.cut=0.005",
         "decoding.cut_grid=[0.002,0.02,0.002]",
         "trainer=cpu",
@@ -117,7 +118,7 @@ def scores_from_tables(folder: Path, epoch: int, cut: float) -> float:
     for image_id in truth["image_id"]:
         rows = torch.tensor(table.loc[table["image_id"] == image_id, ["x1", "y1", "x2", "y2", "score"]].to_numpy())
         boxes, scores = rows[:, :4].float(), rows[:, 4].float()
-        found.append(detections(boxes=boxes, scores=scores, nms_iou=0.05, relative_cut=0.5, cut=cut))
+        found.append(detections(boxes=boxes, scores=scores, nms_iou=0.7, relative_cut=0.5, cut=cut))
     truths = [torch.tensor([list(box) for box in boxes]).reshape(-1, 4) for boxes in truth["boxes"]]
     return challenge_map(detections=found, truths=truths)
 
@@ -216,7 +217,9 @@ def command(synthetic_root: Path, tmp_path: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    """That of a new terminal: W&B of this process would otherwise be the commands' as well."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    return own | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 
 
 def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished: Path, tmp_path: Path) -> None:
@@ -229,7 +232,8 @@ def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished
     process.send_signal(signal.SIGKILL)
     process.communicate()
     resume = [*command[:3], "resume=last", f"paths.runs={tmp_path / 'runs'}"]
-    subprocess.run(resume, env=environment(), check=True, capture_output=True)
+    done = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.glob("runs/*/*/metrics.csv")
     assert metrics.read_text() == (finished / "metrics.csv").read_text()
     again = subprocess.run(resume, env=environment(), check=True, capture_output=True, text=True)
@@ -249,7 +253,7 @@ def test_two_processes_validate_every_image_once(command: list[str], finished: P
 
 
 def test_a_sweep_goes_on_after_a_cell_that_fails(command: list[str], tmp_path: Path) -> None:
-    sweep = [*command, "-m", "data.fold=9,0,1", "trainer.max_epochs=1"]
+    sweep = [*command[:3], "-m", *command[3:], "data.fold=9,0,1", "trainer.max_epochs=1"]
     done = subprocess.run(sweep, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode != 0
     assert "data.fold is 9" in done.stderr

@@ -43,5 +43,7 @@ def one_cycle(optimizer: Optimizer, *, batches_per_epoch: int, total_steps: int,
     """
     del batches_per_epoch
     peak = [group["lr"] for group in optimizer.param_groups]
-    scheduler = OneCycleLR(optimizer, max_lr=peak, total_steps=total_steps, pct_start=warm_up)
+    # The rise must take more than one step, and the fall as well, or torch divides by zero.
+    steps = max(total_steps, 4)
+    scheduler = OneCycleLR(optimizer, max_lr=peak, total_steps=steps, pct_start=max(warm_up, 2 / steps))
     return {"scheduler": scheduler, "interval": "step"}

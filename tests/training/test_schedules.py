@@ -34,3 +34,12 @@ def test_one_cycle_peaks_at_the_optimizers_rate() -> None:
     assert rates.index(max(rates)) == 9  # 20% of 50 steps, counted from 0
     assert rates[0] < 2e-5
     assert adam.param_groups[0]["lr"] < 1e-7
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 5, 7])
+def test_one_cycle_of_a_handful_of_steps(total_steps: int) -> None:
+    adam = optimizer(2e-4)
+    schedule = one_cycle(adam, batches_per_epoch=1, total_steps=total_steps, warm_up=0.2)
+    for _ in range(total_steps):
+        adam.step()
+        schedule["scheduler"].step()
