@@ -23,9 +23,18 @@ BOXES = [[[60.0, 200, 170, 380], [300, 180, 420, 400]], []]
 
 
 def our_step(variant: str) -> Callable[[], object]:
-    """A function that takes one training step of this package's detector."""
+    """A function that takes one training step of this package's detector, without the task that the peer lacks."""
+    return _step(variant, global_head=False)
+
+
+def our_multi_task_step(variant: str) -> Callable[[], object]:
+    """A function that takes one training step of this package's detector with its global head."""
+    return _step(variant, global_head=True)
+
+
+def _step(variant: str, *, global_head: bool) -> Callable[[], object]:
     levels, _ = VARIANTS[variant]
-    model = _ours(variant).train()
+    model = _ours(variant, global_head=global_head).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
     weigh = MultiTaskLoss(box_class=1.0, box_regression=1.0, global_class=0.1)
     images, boxes, mask = _images(), torch.zeros(2, 2, 4), torch.zeros(2, 2, dtype=torch.bool)
@@ -66,7 +75,7 @@ def their_step(variant: str) -> Callable[[], object]:
 def our_prediction(variant: str) -> Callable[[], object]:
     """A function that predicts the boxes of the batch with this package's detector."""
     levels, _ = VARIANTS[variant]
-    model = _scattered(_ours(variant).eval(), "box_class_head.last")
+    model = _scattered(_ours(variant, global_head=True).eval(), "box_class_head.last")
     images, sizes = _images(), torch.full((2, 2), IMAGE_SIZE)
 
     @torch.inference_mode()
@@ -93,10 +102,15 @@ def their_prediction(variant: str) -> Callable[[], object]:
     return torch.inference_mode()(lambda: model(images))
 
 
-def _ours(variant: str) -> MultiTaskRetinaNet:
+def _ours(variant: str, *, global_head: bool) -> MultiTaskRetinaNet:
     levels, width = VARIANTS[variant]
     return MultiTaskRetinaNet(
-        encoder=_encoder(), width=width, levels=list(levels), dropout_global=0.75, dropout_box=0.0, global_head=True
+        encoder=_encoder(),
+        width=width,
+        levels=list(levels),
+        dropout_global=0.75,
+        dropout_box=0.0,
+        global_head=global_head,
     )
 
 
