@@ -39,6 +39,8 @@ def set_up() -> None:
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
     for chatty in ("pytorch_lightning", "timm"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It logs the tracebacks of errors that this package raises again with the file's name.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     # Validation metrics are reduced by torchmetrics before they are logged.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # The user chooses how many workers load; two suffice where samples come from the cache.

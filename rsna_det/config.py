@@ -3,10 +3,12 @@
 import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +19,18 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+TOP_LEVEL: dict[str, Any] = {
+    "name": str,
+    "seed": int,
+    "score_untrained": bool,
+    "folds_only": bool,
+    "sheets": bool,
+    "sheet_image": str | None,
+    "workers": int | None,
+}
+"""Types of the values that belong to an entry point itself."""
 
 
 class ConfigError(ValueError):
@@ -33,7 +47,9 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: for an unknown key, group or choice; with the choices or the closest keys.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    # Within an entry point Hydra is initialised already, with the same folder.
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return compose(name, overrides=list(overrides))
         except OverrideParseException as error:
@@ -54,7 +70,7 @@ def check_config(config: DictConfig) -> None:
             plain = OmegaConf.to_container(config, resolve=True)
         except (MissingMandatoryValue, OmegaConfBaseException) as error:
             raise ConfigError(str(error).splitlines()[0]) from error
-        findings = list(_findings(plain, ""))
+        findings = [*_top_level_findings(plain), *_findings(plain, "")]
     if findings:
         raise ConfigError("\n".join(findings))
 
@@ -63,8 +79,14 @@ def build(node: DictConfig, **parts: object) -> Any:  # noqa: ANN401
     """What a node's ``_target_`` makes of the node's values, as plain containers, and of parts made before.
 
     Parts are handed over as they are: Hydra itself would turn a dataclass among them into a configuration.
+
+    Raises:
+        ConfigError: for values that the target cannot take, beside what it raises itself.
     """
-    return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    except TypeError as error:
+        raise ConfigError(f"{node._target_} cannot be built from its options: {error}") from error
 
 
 def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -85,6 +107,12 @@ def cause_of(error: BaseException) -> BaseException:
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def _top_level_findings(plain: object) -> Iterator[str]:
+    for name, kind in TOP_LEVEL.items():
+        if isinstance(plain, dict) and name in plain:
+            yield from _type_findings(plain[name], kind, name)
 
 
 def _missing(key: str) -> str:

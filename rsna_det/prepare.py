@@ -33,6 +33,7 @@ from rsna_det.structures import Category, Detections
 log = logging.getLogger(__name__)
 
 DRAWS = 9
+TILE = 384
 
 
 def main() -> None:
@@ -66,29 +67,32 @@ def run(config: DictConfig) -> None:
     if config.sheets:
         _draw_sheets(config, data)
         return
+    if data.cache_dir is None:
+        raise ValueError("data.cache_dir is null: name the folder that decoded radiographs go to")
+    # Labels are checked before hours may be spent on pixels.
+    data.setup("fit")
     with Progress() as bar:
         task = bar.add_task(f"decoding at {data.image_size} px", total=None)
         cache = build_cache(
             root=data.root,
-            cache_dir=Path(config.paths.cache),
+            cache_dir=data.cache_dir,
             side=data.image_size,
             workers=config.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     log.info("%d radiographs decoded in %s", len(cache), cache.file.parent)
-    data.setup("fit")
     _show(fold_report(data.images), "folds", Path(config.run_dir) / "folds.csv")
 
 
 def _report_label_tables(config: DictConfig) -> None:
     """Report on the folds of label tables, with true patients kept together and without."""
     options = config.data
-    images = read_labels(root=Path(options.root), patients_csv=_path(options.patients_csv))
-    test_ids = read_test_ids(Path(options.test_ids)) if options.test_ids else frozenset()
+    images = read_labels(root=Path(options.root).expanduser(), patients_csv=_path(options.patients_csv))
+    test_ids = read_test_ids(Path(options.test_ids).expanduser()) if options.test_ids else frozenset()
     numbers = {"num_folds": options.num_folds, "seed": options.fold_seed, "test_ids": test_ids}
     folder = Path(config.run_dir)
     if options.folds_csv:
-        published = with_folds(images, folds_csv=Path(options.folds_csv), **numbers)
+        published = with_folds(images, folds_csv=Path(options.folds_csv).expanduser(), **numbers)
         _show(fold_report(published), f"folds of {options.folds_csv}", folder / "folds_published.csv")
         return
     for grouped, title in ((True, "folds grouped by true patient"), (False, "folds of images, patients not looked at")):
@@ -118,8 +122,9 @@ def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
     for path in sorted((CONF / "augmentation").glob("*.yaml")):
         augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
         draws = [augmentation(image, boxes, seed) for seed in range(DRAWS)]
-        pictures = [draw_boxes(changed, detections=nothing, truths=moved) for changed, moved in draws]
-        picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=320)
+        zoom = TILE / data.image_size
+        pictures = [draw_boxes(changed, detections=nothing, truths=moved, zoom=zoom) for changed, moved in draws]
+        picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=TILE)
         target = Path(config.run_dir) / f"{path.stem}.png"
         Image.fromarray(picture).save(target)
         log.info("%s", target)
@@ -138,7 +143,7 @@ def _chosen(image_id: str | None, data: RsnaDataModule) -> tuple[np.ndarray, np.
 
 
 def _path(name: str | None) -> Path | None:
-    return Path(name) if name else None
+    return Path(name).expanduser() if name else None
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rsna_det.config import ConfigError, closest, compose_config
+from rsna_det.config import ConfigError, check_config, closest, compose_config
 
 CHANGEABLE = ("trainer", "logger")
 LOCATING = ("experiment", "paths.runs")
+DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 
 
 def requested(arguments: Sequence[str]) -> bool:
@@ -33,15 +34,17 @@ def saved_run(arguments: Sequence[str]) -> DictConfig:
     folder = _last_run(others) if value == "last" else Path(value)
     config = _saved_config(folder)
     epochs = config.trainer.max_epochs
-    for override in others:
+    # Groups first: a single value is meant to hold in the group that is chosen with it.
+    for override in sorted(others, key=lambda override: "." in _key(override)):
         if _key(override) not in LOCATING:
             _change(config, override)
+    config.run_dir = str(folder)
+    check_config(config)
     if config.trainer.max_epochs > epochs and "one_cycle" in config.optimizer.scheduler._target_:
         raise ConfigError(
             f"the run's one-cycle schedule ends after its {epochs} epochs and cannot be made longer: "
             f"start a new run with trainer.max_epochs={config.trainer.max_epochs}"
         )
-    config.run_dir = str(folder)
     return config
 
 
@@ -87,6 +90,15 @@ def _saved_config(folder: Path) -> DictConfig:
     return config
 
 
+def _change_group(config: DictConfig, key: str, chosen: DictConfig) -> None:
+    """Take the loggers of another group; of another trainer only its devices, the run's length and precision stay."""
+    if key == "logger":
+        OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        return
+    for name in DEVICES:
+        config.trainer[name] = chosen[name]
+
+
 def _change(config: DictConfig, override: str) -> None:
     """Apply one override: a whole group anew, or one value of the saved configuration."""
     key = _key(override)
@@ -95,8 +107,10 @@ def _change(config: DictConfig, override: str) -> None:
             f"{override!r} cannot be changed in a run that goes on, only trainer and logger options can: "
             "start a new run for it"
         )
+    if override.startswith("~"):
+        raise ConfigError(f"{override!r}: choose another group instead, such as logger=csv")
     if "." not in key:
-        OmegaConf.update(config, key, compose_config("train", [override])[key], merge=False, force_add=True)
+        _change_group(config, key, compose_config("train", [override])[key])
         return
     parsed = OverridesParser.create().parse_override(override)
     try:

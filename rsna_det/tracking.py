@@ -63,7 +63,8 @@ def wandb_logger(
         entity=entity,
         group=group,
         tags=list(tags),
-        name=folder.name,
+        # A sweep numbers its cells.
+        name=f"{folder.parent.name}-{folder.name}" if folder.name.isdigit() else folder.name,
         id=_run_id(folder),
         resume="allow" if mode == "online" else None,
     )

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import hydra
@@ -14,11 +15,11 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from rsna_det.cli import errors_as_messages, is_first_process, set_up, table_of
-from rsna_det.config import CONF, build, check_config, compose_config
+from rsna_det.config import CONF, ConfigError, build, check_config, compose_config
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.tracking import finish_tracking
 from rsna_det.training.module import DetectorModule
@@ -77,24 +78,49 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
         ConfigError: before any data is read, for a configuration that cannot run.
     """
     check_config(config)
-    if config.trainer.strategy == "ddp" and _is_sweep():
-        raise ValueError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+    _check_devices(config)
     torch.manual_seed(config.seed)
     data = build(config.data, augmentation=build(config.augmentation))
     module = build_module(config)
+    _try_optimizer(module)
+    callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+    try:
+        return _fit(config, module, data, callbacks, checkpoint)
+    finally:
+        finish_tracking()
+
+
+def _fit(
+    config: DictConfig,
+    module: DetectorModule,
+    data: LightningDataModule,
+    callbacks: list[Callback],
+    checkpoint: Path | None,
+) -> dict[str, float]:
     first_epoch = _epochs_done(checkpoint) if checkpoint else 0
     loggers = [_logger(node, first_epoch) for node in config.logger.values()]
-    callbacks = [build(node) for node in config.callbacks.values() if node is not None]
     trainer = build(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
     untrained = _score_untrained(config, module, data) if config.score_untrained and not checkpoint else {}
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     started = time.perf_counter()
-    try:
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-        return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
-    finally:
-        finish_tracking()
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
+
+
+def _check_devices(config: DictConfig) -> None:
+    options = config.trainer
+    if options.gradient_clip_val is not None and options.gradient_clip_val < 0:
+        raise ConfigError(f"optimizer.gradient_clip is {options.gradient_clip_val}; expected 0 (no clipping) or more")
+    several = str(options.strategy).startswith("ddp") or options.devices not in (1, "1")
+    if several and _is_sweep():
+        raise ConfigError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+
+
+def _try_optimizer(module: DetectorModule) -> None:
+    """Build optimizer and schedule once for nothing: what they refuse is refused before any data is read."""
+    optimizer = module.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    module.make_scheduler(optimizer, batches_per_epoch=10, total_steps=100)
 
 
 def build_module(config: DictConfig) -> DetectorModule:
@@ -106,7 +132,7 @@ def build_module(config: DictConfig) -> DetectorModule:
         optimizer=instantiate(config.optimizer.optimizer, _convert_="all"),
         scheduler=instantiate(config.optimizer.scheduler, _convert_="all"),
         description=_description(config),
-        **OmegaConf.to_container(config.decoding),  # type: ignore[arg-type]
+        decoding=build(config.decoding),
     )
 
 
@@ -129,7 +155,10 @@ def _logger(node: DictConfig, first_epoch: int) -> Any:  # noqa: ANN401
 
 
 def _epochs_done(checkpoint: Path) -> int:
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, UnpicklingError) as error:
+        raise OSError(f"{checkpoint} is damaged ({error}): replace it by another checkpoint of the run") from error
     return int(saved["epoch"]) + 1
 
 

@@ -114,6 +114,11 @@ def test_an_unknown_name_is_answered_with_the_closest(override: str, message: st
         ("model.levels=three", r"model\.levels is 'three'"),
         ("optimizer.optimizer.lr=fast", r"optimizer\.optimizer\.lr is 'fast'"),
         ("+data.colour=red", r"data\.colour is not an option of rsna_det\.data\.datamodule\.RsnaDataModule"),
+        ("decoding.score_floor=high", r"decoding\.score_floor is 'high'"),
+        ("decoding.max_candidates=300.5", r"decoding\.max_candidates is 300\.5"),
+        ("+decoding.foo=1", r"decoding\.foo is not an option"),
+        ("score_untrained=perhaps", "score_untrained is 'perhaps'"),
+        ("seed=x", "seed is 'x'"),
         ("augmentation.boxes_by=middle", r"augmentation\.boxes_by is 'middle'.*'edge_thirds'"),
         ("logger.wandb.mode=sometimes", r"logger\.wandb\.mode is 'sometimes'.*'offline'"),
         ("model._target_=rsna_det.models.retinanet.Retina", "cannot be imported"),
@@ -122,6 +127,11 @@ def test_an_unknown_name_is_answered_with_the_closest(override: str, message: st
 def test_a_wrong_type_or_option_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_config(composed(override))
+
+
+def test_overfitting_is_not_augmented() -> None:
+    config = composed("debug=overfit")
+    assert (config.augmentation.flip_probability, config.augmentation.scale) == (0.0, 0.0)
 
 
 def test_all_findings_come_at_once() -> None:
@@ -146,8 +156,15 @@ def test_a_missing_data_folder_says_what_to_do() -> None:
         ("model.levels=[3,5]", "levels"),
         ("model.width=0", "width"),
         ("loss.global_class=-1.0", "weights"),
-        ("decoding.cut=1.5", "score cut"),
+        ("decoding.cut=1.5", "decoding.cut is 1.5"),
         ("decoding.cut_grid=[0.5,0.1,0.1]", "lowest"),
+        ("decoding.score_floor=2.0", "decoding.score_floor is 2.0"),
+        ("decoding.nms_iou=-1.0", "decoding.nms_iou is -1.0"),
+        ("decoding.max_candidates=0", "decoding.max_candidates is 0"),
+        ("optimizer.optimizer.lr=-1.0", "learning rate"),
+        ("optimizer.scheduler.factor=2.0", "[Ff]actor"),
+        ("optimizer.scheduler.patience=-1", "patience"),
+        ("optimizer.gradient_clip=-1.0", "gradient_clip is -1.0"),
         ("callbacks.encoder_freeze.epochs=-1", "frozen"),
         ("augmentation.flip_probability=2", "flip_probability"),
     ],

@@ -20,7 +20,7 @@ from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, TRUTH_SCHEMA, read_table
 from rsna_det.resume import saved_run
 from rsna_det.structures import Detections
-from rsna_det.train import run
+from rsna_det.train import build_module, run
 from rsna_det.training.callbacks import EpochSeed
 
 pytestmark = pytest.mark.filterwarnings(
@@ -179,6 +179,28 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     assert ours["lr_schedulers"] == theirs["lr_schedulers"]
 
 
+def test_averaged_weights_are_kept_beside_the_raw_ones(synthetic_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(configured(folder, synthetic_root, "callbacks=ema", "trainer.max_epochs=1", "logger=csv"))
+    saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    raw, averaged = saved["current_model_state"], saved["state_dict"]
+    name = "model.box_regression_head.last.weight"
+    assert not torch.equal(raw[name], averaged[name])
+
+
+def test_a_frozen_encoder_stays_and_the_heads_learn(synthetic_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ["callbacks.encoder_freeze.epochs=1", "trainer.max_epochs=1", "logger=csv"]
+    config = configured(folder, synthetic_root, *options)
+    run(config)
+    torch.manual_seed(config.seed)
+    untrained = build_module(config).state_dict()
+    trained = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    changed = {name for name, value in trained.items() if not torch.equal(value, untrained[name])}
+    assert not any(name.startswith("model.encoder.") for name in changed)
+    assert "model.box_class_head.last.weight" in changed
+
+
 class TestResume:
     """What `resume=` accepts, besides going on."""
 
@@ -188,6 +210,15 @@ class TestResume:
         assert list(config.logger) == ["csv"]
         assert config.model.width == 16
         assert config.run_dir == str(finished)
+
+    def test_another_trainer_brings_its_devices_only(self, finished: Path) -> None:
+        config = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "trainer=ddp"])
+        assert (config.trainer.strategy, config.trainer.devices) == ("ddp", -1)
+        assert (config.trainer.max_epochs, config.trainer.precision) == (EPOCHS, "bf16-mixed")
+
+    def test_a_wrong_type_is_named(self, finished: Path) -> None:
+        with pytest.raises(ConfigError, match="max_epochs is 'two'"):
+            saved_run([f"resume={finished}", "trainer.max_epochs=two"])
 
     def test_nothing_else_may(self, finished: Path) -> None:
         with pytest.raises(ConfigError, match=r"'model.width=32' cannot be changed"):
@@ -240,27 +271,33 @@ def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished
     assert "is finished: nothing to do" in again.stderr
 
 
-def test_two_processes_validate_every_image_once(command: list[str], finished: Path, tmp_path: Path) -> None:
+def test_two_processes_validate_every_image_once(command: list[str], tmp_path: Path) -> None:
+    """An odd number of images, a loss that counts nothing, and batches of one: nobody waits for anybody."""
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1"]
+    ddp += ["data.batch_size=1", "loss.global_class=0.0"]
     done = subprocess.run([*command, *ddp], env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("runs/*/*")
     images = read_table(folder / "predictions" / "epoch_00.images.parquet", IMAGES_SCHEMA)
-    truth = read_table(finished / "predictions" / "truth.parquet", TRUTH_SCHEMA)
-    assert images["image_id"].tolist() == sorted(truth.loc[truth["role"] == "val", "image_id"])
+    truth = read_table(folder / "predictions" / "truth.parquet", TRUTH_SCHEMA)
+    validated = sorted(truth.loc[truth["role"] == "val", "image_id"])
+    assert len(validated) % 2 == 1
+    assert images["image_id"].tolist() == validated
     row = pd.read_csv(folder / "metrics.csv").iloc[0]
     assert scores_from_tables(folder, 0, row["val/cut_best"]) == pytest.approx(row["val/map_best"], abs=1e-12)
 
 
 def test_a_sweep_goes_on_after_a_cell_that_fails(command: list[str], tmp_path: Path) -> None:
-    sweep = [*command[:3], "-m", *command[3:], "data.fold=9,0,1", "trainer.max_epochs=1"]
+    # The second cell fails in its Trainer, with its loggers open.
+    sweep = [*command[:3], "-m", *command[3:], "data.fold=0,1", "trainer.devices=0,1", "trainer.max_epochs=1"]
     done = subprocess.run(sweep, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode != 0
-    assert "data.fold is 9" in done.stderr
+    assert "devices" in done.stderr
     finished_cells = sorted(path.parent.name for path in tmp_path.glob("runs/*/*/*/result.json"))
-    assert finished_cells == ["1", "2"]
-    assert len({path.read_text() for path in tmp_path.glob("runs/*/*/*/wandb_id")}) == 2
-    assert len(list(tmp_path.glob("runs/*/*/*/wandb/offline-run-*"))) == 2
+    assert finished_cells == ["1", "3"]
+    ids = {path.read_text() for path in tmp_path.glob("runs/*/*/[13]/wandb_id")}
+    assert len(ids) == 2
+    assert len(list(tmp_path.glob("runs/*/*/[13]/wandb/offline-run-*"))) == 2
 
 
 def test_real_radiographs_go_all_the_way(real_data: Path, tmp_path: Path) -> None:

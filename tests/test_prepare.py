@@ -1,5 +1,8 @@
 """Preparing: the cache, the report on folds with and without true patients, the pictures of augmentations."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -7,13 +10,14 @@ import pytest
 from PIL import Image
 
 from rsna_det.config import CONF, compose_config
+from rsna_det.data.tables import LabelError
 from rsna_det.prepare import run
 
 
 def prepare(tmp_path: Path, root: Path, *overrides: str) -> None:
     patients = f"data.patients_csv={root / 'patients.csv'}"
     size = "data.image_size=64"
-    config = compose_config("prepare", [f"data.root={root}", patients, size, f"paths.cache={tmp_path}", *overrides])
+    config = compose_config("prepare", [f"data.root={root}", patients, size, f"data.cache_dir={tmp_path}", *overrides])
     config.run_dir = str(tmp_path)
     run(config)
 
@@ -39,12 +43,27 @@ def test_label_tables_suffice_for_the_folds(synthetic_root: Path, tmp_path: Path
     assert ungrouped["shared_images"].iloc[-1] > 0
 
 
-def test_there_is_a_picture_of_every_augmentation_set(synthetic_root: Path, tmp_path: Path) -> None:
-    prepare(tmp_path, synthetic_root, "sheets=true")
+def test_one_command_draws_every_augmentation_set(synthetic_root: Path, tmp_path: Path) -> None:
+    options = [f"data.root={synthetic_root}", "data.image_size=64", f"paths.runs={tmp_path}", "sheets=true"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rsna_det.prepare", *options], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
     sets = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml"))
-    assert sorted(path.stem for path in tmp_path.glob("*.png")) == sets
-    with Image.open(tmp_path / "heavy.png") as picture:
-        assert picture.width == 3 * 320
+    assert sorted(path.stem for path in tmp_path.glob("prepare/*/*.png")) == sets
+    (heavy,) = tmp_path.glob("prepare/*/heavy.png")
+    with Image.open(heavy) as picture:
+        assert picture.width == 3 * 384
+
+
+def test_wrong_labels_are_found_before_anything_is_decoded(synthetic_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "damaged"
+    shutil.copytree(synthetic_root, root)
+    table = root / "stage_2_detailed_class_info.csv"
+    table.write_text(table.read_text().replace("Lung Opacity", "Lung opacity", 1))
+    with pytest.raises(LabelError, match="Lung opacity"):
+        prepare(tmp_path, root, "workers=1")
+    assert not list(tmp_path.glob("damaged_*"))
 
 
 def test_an_unknown_image_is_named(synthetic_root: Path, tmp_path: Path) -> None:

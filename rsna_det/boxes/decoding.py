@@ -4,6 +4,10 @@ Validation, evaluation and prediction all call these two functions on the same c
 The numbers to call them with are configured (``decoding`` in ``conf/train.yaml``).
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,6 +16,49 @@ from torchvision.ops import nms
 from rsna_det.boxes.coding import decode
 from rsna_det.boxes.geometry import area, clip
 from rsna_det.structures import Candidates, Detections, HeadOutputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingSettings:
+    """The numbers between scored anchors and detections.
+
+    Attributes:
+        score_floor: scores that are not above it are never looked at.
+        max_candidates: boxes of one image that reach NMS, the best-scored.
+        nms_iou: of two boxes that overlap by more, the better scored stays.
+        relative_cut: a box scored below this share of its image's best is dropped.
+        cut: a box counts only if its score is above.
+        cut_grid: lowest cut, highest cut and the step between them, where the best of several is sought.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    score_floor: float
+    max_candidates: int
+    nms_iou: float
+    relative_cut: float
+    cut: float
+    cut_grid: Sequence[float]
+
+    def __post_init__(self) -> None:
+        for name in ("score_floor", "nms_iou", "relative_cut", "cut"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"decoding.{name} is {getattr(self, name)}; expected 0 to 1")
+        if self.max_candidates < 1:
+            raise ValueError(f"decoding.max_candidates is {self.max_candidates}; expected 1 or more")
+        grid = list(self.cut_grid)
+        if len(grid) != 3 or not 0 <= grid[0] <= grid[1] < 1 or not grid[2] > 0:
+            raise ValueError(
+                f"decoding.cut_grid is {grid}; expected the lowest cut, the highest below 1 and a step above 0"
+            )
+
+    @property
+    def cuts(self) -> list[float]:
+        """The cuts of the grid, rounded so that they read as they were meant."""
+        lowest, highest, step = self.cut_grid
+        count = math.floor((highest - lowest) / step + 1e-9) + 1
+        return [round(lowest + i * step, 6) for i in range(count)]
 
 
 def candidates(
@@ -84,9 +131,9 @@ def _top_in_anchor_order(
     scores: Float[Tensor, "batch anchors"], count: int
 ) -> tuple[Float[Tensor, "batch count"], Int[Tensor, "batch count"]]:
     """The best scores in falling order, equal ones by the anchor's number (``topk`` alone leaves ties open)."""
-    # Float32 scores above the floor differ by 1.8e-9 or more, so 200,000 steps of 1e-15 only ever break ties.
+    # Different float32 scores differ by 6e-8 of themselves or more: 200,000 steps of 1e-13 only ever break ties.
     order = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float64)
-    top = (scores.double() - 1e-15 * order).topk(count, dim=1).indices
+    top = (scores.double() * (1 - 1e-13 * order)).topk(count, dim=1).indices
     return scores.gather(1, top), top
 
 

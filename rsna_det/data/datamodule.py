@@ -127,6 +127,9 @@ class RsnaDataModule(LightningDataModule):
             images = limit_images(images, self.limit_images)
         check_used(self._training(images), f"training without fold {self.fold}")
         check_used(images[images["fold"] == self.fold], f"validation on fold {self.fold}")
+        devices = self.trainer.world_size if self.trainer else 1
+        if devices > (images["fold"] == self.fold).sum():
+            raise ValueError(f"fold {self.fold} has fewer images than the {devices} devices that validate on it")
         self._images, self._pixels = images, pixels
 
     @property
@@ -183,6 +186,8 @@ class RsnaDataModule(LightningDataModule):
             f"{part}: {found['images']} images, {found['positives']} with opacities, {found['boxes']} boxes"
             for part, found in counts
         ]
+        folds = [row for row in plan["folds"] if row["fold"] != "total"]
+        lines.append("images a fold: " + ", ".join(f"{r['fold']}: {r['images']} ({r['positives']})" for r in folds))
         own = next(row for row in plan["folds"] if row["fold"] == str(self.fold))
         if self.patients_csv is None:
             lines.append(

@@ -11,7 +11,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from rsna_det.boxes.decoding import batch_detections
 from rsna_det.evaluation.drawing import draw_boxes, sheet
 from rsna_det.evaluation.predictions import (
     candidates_path,
@@ -160,7 +159,7 @@ class DetectionImages(Callback):
         """Keep the images that belong on the sheet."""
         if not trainer.is_global_zero or len(self._drawn) >= self.count:
             return
-        found = batch_detections(outputs.candidates, cut=0.0, **pl_module.overlap)
+        found = pl_module.detections_before_cut(outputs.candidates)
         for row, category in enumerate(batch.categories.tolist()):
             share = [b.categories[r].item() == Category.OPACITY for b, r, _ in self._drawn]
             same_kind = sum(share) if category == Category.OPACITY else len(share) - sum(share)

@@ -91,4 +91,5 @@ class MultiTaskLoss:
 
     def __call__(self, losses: Losses) -> Float[Tensor, ""]:
         """The scalar to minimise."""
-        return torch.stack([w * getattr(losses, name).mean() for name, w in self.weights.items() if w > 0]).sum()
+        # Weights of 0 stay in the sum: several devices wait for a gradient of every parameter.
+        return torch.stack([w * getattr(losses, name).mean() for name, w in self.weights.items()]).sum()

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,10 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from rsna_det.boxes.anchors import pyramid_anchors
-from rsna_det.boxes.decoding import batch_detections, candidates
+from rsna_det.boxes.decoding import DecodingSettings, batch_detections, candidates
 from rsna_det.boxes.matching import match_anchors
 from rsna_det.evaluation.metric import ChallengeMAP
-from rsna_det.structures import Batch, Candidates, Category, HeadOutputs, Losses
+from rsna_det.structures import Batch, Candidates, Category, Detections, HeadOutputs, Losses
 from rsna_det.training.losses import MultiTaskLoss, image_losses
 
 LOSS_NAMES = ("box_class", "box_regression", "global_class")
@@ -51,16 +51,8 @@ class DetectorModule(LightningModule):
         loss: weights of the losses.
         optimizer: a partial that takes the parameters.
         scheduler: a partial of a function of :mod:`rsna_det.training.schedules`.
-        cut: score above which a box counts for ``val/map``.
-        cut_grid: lowest and highest cut and the step between them for ``val/map_best``.
-        score_floor: scores that are not above it are not candidates.
-        max_candidates: candidates kept of each image.
-        nms_iou: of two boxes that overlap by more, the better scored stays.
-        relative_cut: a box below this share of its image's best score is dropped.
+        decoding: from scored anchors to detections; ``cut`` is that of ``val/map``, ``cut_grid`` of ``val/map_best``.
         description: plain containers that rebuild the model, kept in every checkpoint.
-
-    Raises:
-        ValueError: if the cuts are not within 0 and 1.
     """
 
     def __init__(
@@ -70,12 +62,7 @@ class DetectorModule(LightningModule):
         loss: MultiTaskLoss,
         optimizer: Callable[..., Optimizer],
         scheduler: Callable[..., dict[str, Any]],
-        cut: float,
-        cut_grid: Sequence[float],
-        score_floor: float,
-        max_candidates: int,
-        nms_iou: float,
-        relative_cut: float,
+        decoding: DecodingSettings,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -83,10 +70,9 @@ class DetectorModule(LightningModule):
         self.loss = loss
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.floor = {"score_floor": score_floor, "max_candidates": max_candidates}
-        self.overlap = {"nms_iou": nms_iou, "relative_cut": relative_cut}
+        self.decoding = decoding
         self.description = dict(description or {})
-        self.cuts = [_checked_cut(cut), *_cut_grid(cut_grid)]
+        self.cuts = [decoding.cut, *decoding.cuts]
         self.val_map = ChallengeMAP(cuts=self.cuts)
         self.val_losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in (*LOSS_NAMES, "loss")})
         self.val_accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro")
@@ -106,6 +92,10 @@ class DetectorModule(LightningModule):
             levels=self.model.levels,  # type: ignore[arg-type]
             device=outputs.box_deltas.device,
         )
+
+    def detections_before_cut(self, found: Candidates) -> list[Detections]:
+        """The detections of each image after NMS and the relative cut, source pixels."""
+        return batch_detections(found, nms_iou=self.decoding.nms_iou, relative_cut=self.decoding.relative_cut, cut=0.0)
 
     def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
         """The unweighted losses of each image."""
@@ -143,10 +133,11 @@ class DetectorModule(LightningModule):
             anchors=self.anchors(outputs, batch.images.shape[-1]),
             image_size=batch.images.shape[-1],
             source_sizes=batch.source_sizes,
-            **self.floor,  # type: ignore[arg-type]
+            score_floor=self.decoding.score_floor,
+            max_candidates=self.decoding.max_candidates,
         )
         truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
-        self.val_map.update(batch_detections(found, cut=0.0, **self.overlap), truths)
+        self.val_map.update(self.detections_before_cut(found), truths)
         return ValidationOutput(
             candidates=found, probabilities=self._count_categories(outputs.global_logits, batch.categories)
         )
@@ -214,21 +205,6 @@ class DetectorModule(LightningModule):
             warnings.filterwarnings("ignore", message=".*samples in targets")
             auc: Tensor = self.val_auc.compute()
         return auc
-
-
-def _checked_cut(cut: float) -> float:
-    if not 0 <= cut < 1:
-        raise ValueError(f"a score cut is at least 0 and below 1, got {cut}")
-    return cut
-
-
-def _cut_grid(grid: Sequence[float]) -> list[float]:
-    """Cuts from the lowest to the highest, rounded so that they read as they were meant."""
-    if len(grid) != 3 or not 0 <= grid[0] <= grid[1] < 1 or not grid[2] > 0:
-        raise ValueError(f"expected the lowest cut, the highest below 1 and a step above 0, got {list(grid)}")
-    lowest, highest, step = grid
-    count = math.floor((highest - lowest) / step + 1e-9) + 1
-    return [round(lowest + i * step, 6) for i in range(count)]
 
 
 def _batches_per_epoch(trainer: Trainer) -> int:

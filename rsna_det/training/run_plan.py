@@ -50,7 +50,7 @@ class RunPlan(Callback):
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
         needed = epochs * (
-            len(data.val_images) * int(pl_module.floor["max_candidates"]) * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
+            len(data.val_images) * pl_module.decoding.max_candidates * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
         )
         # Weights and Adam's two moments, in float32.
         needed += sum(p.numel() for p in pl_module.parameters()) * 12 * (2 + self.every_epoch * epochs)

@@ -22,8 +22,13 @@ def plateau(
         total_steps: not needed here; every schedule is called alike.
         patience: epochs without improvement that are borne.
         factor: what the rate is multiplied by.
+
+    Raises:
+        ValueError: for a number out of range.
     """
     del total_steps
+    if patience < 0:
+        raise ValueError(f"the schedule's patience is 0 epochs or more, got {patience}")
     return {
         "scheduler": ReduceLROnPlateau(optimizer, patience=patience, factor=factor),
         "monitor": VALIDATION_REGRESSION_LOSS,

@@ -67,7 +67,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy() -> None:
 
 def test_a_disk_too_small_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
-    module = Mock(spec=DetectorModule, floor={"max_candidates": 300})
+    module = Mock(spec=DetectorModule, decoding=SimpleNamespace(max_candidates=300))
     module.parameters.return_value = [torch.zeros(1_000_000)]
     data = SimpleNamespace(val_images=range(10), describe=lambda: "data")
     # 1,000,000 parameters x 12 bytes x 2 checkpoints = 24 MB, and a picture an epoch

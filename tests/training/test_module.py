@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.boxes.matching import match_anchors
 from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
@@ -26,12 +27,9 @@ def module(*, cut_grid: list[float], global_head: bool = True) -> DetectorModule
         loss=MultiTaskLoss(box_class=1.0, box_regression=2.0, global_class=0.5),
         optimizer=torch.optim.Adam,
         scheduler=plateau,
-        cut=0.15,
-        cut_grid=cut_grid,
-        score_floor=0.001,
-        max_candidates=20,
-        nms_iou=0.05,
-        relative_cut=0.5,
+        decoding=DecodingSettings(
+            score_floor=0.001, max_candidates=20, nms_iou=0.05, relative_cut=0.5, cut=0.15, cut_grid=cut_grid
+        ),
     )
 
 
@@ -59,7 +57,7 @@ def test_the_grid_of_cuts_reads_as_it_was_meant() -> None:
 
 @pytest.mark.parametrize("grid", [[0.1, 0.3], [0.3, 0.1, 0.1], [0.1, 1.0, 0.1], [0.1, 0.3, 0.0], [-0.1, 0.3, 0.1]])
 def test_an_impossible_grid_is_refused(grid: list[float]) -> None:
-    with pytest.raises(ValueError, match="lowest cut"):
+    with pytest.raises(ValueError, match="the lowest cut"):
         module(cut_grid=grid)
 
 
