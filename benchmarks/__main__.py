@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: a few minutes on two cores; prints ratios, and says which bounds do not hold."""
+"""``python -m benchmarks``: about a quarter of an hour on two cores; prints ratios, and says which bounds do not hold."""
 
 import sys
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from benchmarks import data, detector, metric
 from benchmarks.measure import alternating_medians, peak_mebibytes
 
-REPEATS = 3
+REPEATS = 5
 NOISE = 1.03
 """Two runs of the same work differ by so much."""
 

@@ -29,10 +29,13 @@ def alternating_medians(works: list[Work], *, repeats: int) -> list[float]:
 
 
 def peak_mebibytes(make_work: Callable[..., Work], *arguments: object) -> float:
-    """Peak resident memory of a fresh process that makes the work and does it twice (Linux only)."""
+    """Peak resident memory of a process that makes the work and does it twice: median of three (Linux only)."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(_peak, make_work, arguments).result()
+    peaks = []
+    for _ in range(3):
+        with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+            peaks.append(pool.submit(_peak, make_work, arguments).result())
+    return statistics.median(peaks)
 
 
 def _peak(make_work: Callable[..., Work], arguments: tuple[object, ...]) -> float:
