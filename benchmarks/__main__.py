@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: about a quarter of an hour on two cores; prints ratios, and says which bounds do not hold."""
+"""``python -m benchmarks``: a quarter of an hour on two cores; prints ratios and the bounds that do not hold."""
 
 import sys
 
