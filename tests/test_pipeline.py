@@ -22,6 +22,7 @@ from rsna_det.resume import saved_run
 from rsna_det.structures import Detections
 from rsna_det.train import build_module, run
 from rsna_det.training.callbacks import EpochSeed
+from rsna_det.training.checkpoint_io import AtomicCheckpointIO
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*treespec.*",
@@ -150,8 +151,9 @@ def test_a_checkpoint_stands_on_its_own(finished: Path) -> None:
     assert description["model"]["levels"] == [2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.parametrize("moment", ["as an epoch starts", "right after the checkpoint"])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
-    finished: Path, synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, finished: Path, synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "stopped"
     seed_epoch = EpochSeed.on_train_epoch_start
@@ -161,9 +163,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
             raise RuntimeError("the power went out")
         seed_epoch(self, trainer, module)  # type: ignore[arg-type]
 
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def save_and_stop(self: AtomicCheckpointIO, checkpoint: dict[str, object], path: str, **options: object) -> None:
+        save(self, checkpoint, path, **options)
+        if Path(path).name == "last.ckpt" and checkpoint["epoch"] == 1:
+            raise RuntimeError("the power went out")
+
     config = configured(folder, synthetic_root)
     with monkeypatch.context() as patched:
-        patched.setattr(EpochSeed, "on_train_epoch_start", stop)
+        if moment == "as an epoch starts":
+            patched.setattr(EpochSeed, "on_train_epoch_start", stop)
+        else:
+            patched.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_stop)
         with pytest.raises(RuntimeError, match="power"):
             run(config)
     run_id = (folder / "wandb_id").read_text()

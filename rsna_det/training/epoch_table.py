@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
 
@@ -63,7 +64,7 @@ class EpochTable(Logger):
         epoch = int(metrics["epoch"])
         row = self.rows.setdefault(epoch, {"epoch": epoch})
         row.update(values)
-        row["step"] = float(step) if step is not None else math.nan
+        row["step"] = float(step) if step is not None else row.get("step", math.nan)
         self._write()
 
     def _write(self) -> None:
@@ -76,3 +77,17 @@ class EpochTable(Logger):
         )
         table.to_csv(partial, index=False)
         partial.replace(self.path)
+
+
+class RowBeforeCheckpoint(Callback):
+    """Completes an epoch's row before the epoch's last checkpoint is written.
+
+    Lightning logs the training metrics afterwards: a run killed between the two would go on without them.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Callbacks that write checkpoints come after all others."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, EpochTable):
+                logger.log_metrics(metrics | {"epoch": trainer.current_epoch})
