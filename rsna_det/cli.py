@@ -62,7 +62,6 @@ def errors_as_messages() -> Iterator[None]:
         cause = cause_of(error)
         if not isinstance(cause, EXPECTED_ERRORS):
             raise cause from None
-        log.debug("the run failed", exc_info=error)
         _write_traceback(error)
         sys.exit(f"error: {_explained(cause)}")
 

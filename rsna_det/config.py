@@ -199,18 +199,19 @@ def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> 
     if error.__cause__ is not None and str(error.__cause__) not in messages[0]:
         messages.append(str(error.__cause__))
     try:
-        base = compose(name, overrides=[o for o in overrides if _key(o) in _group_names()])
+        base = compose(name, overrides=[o for o in overrides if override_key(o) in _group_names()])
     except (HydraException, OmegaConfBaseException):
         return "\n".join(messages)
     known = list(_keys(OmegaConf.to_container(base, resolve=False), ""))
     for override in overrides:
-        key = _key(override)
+        key = override_key(override)
         if not override.startswith(("+", "~", "hydra")) and key not in known and key not in _group_names():
             messages.append(f"there is no option {key}{closest(key, [*known, *_group_names()])}")
     return "\n".join(messages)
 
 
-def _key(override: str) -> str:
+def override_key(override: str) -> str:
+    """What an override changes: its key without Hydra's marks and package."""
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rsna_det.config import ConfigError, check_config, closest, compose_config
+from rsna_det.config import ConfigError, check_config, closest, compose_config, override_key
 
 CHANGEABLE = ("trainer", "logger")
 LOCATING = ("experiment", "paths.runs")
@@ -35,8 +35,8 @@ def saved_run(arguments: Sequence[str]) -> DictConfig:
     config = _saved_config(folder)
     epochs = config.trainer.max_epochs
     # Groups first: a single value is meant to hold in the group that is chosen with it.
-    for override in sorted(others, key=lambda override: "." in _key(override)):
-        if _key(override) not in LOCATING:
+    for override in sorted(others, key=lambda override: "." in override_key(override)):
+        if override_key(override) not in LOCATING:
             _change(config, override)
     config.run_dir = str(folder)
     check_config(config)
@@ -58,14 +58,10 @@ def _is_resume(argument: str) -> bool:
     return argument.startswith("resume=") and argument not in {"resume=null", "resume="}
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~").partition("@")[0]
-
-
 def _last_run(overrides: Sequence[str]) -> Path:
-    located = compose_config("train", [o for o in overrides if _key(o) in LOCATING])
+    located = compose_config("train", [o for o in overrides if override_key(o) in LOCATING])
     runs = Path(located.paths.runs)
-    if any(_key(override) == "experiment" for override in overrides):
+    if any(override_key(override) == "experiment" for override in overrides):
         runs = runs / located.name
     with_checkpoint = [
         path.parent.parent
@@ -101,7 +97,7 @@ def _change_group(config: DictConfig, key: str, chosen: DictConfig) -> None:
 
 def _change(config: DictConfig, override: str) -> None:
     """Apply one override: a whole group anew, or one value of the saved configuration."""
-    key = _key(override)
+    key = override_key(override)
     if key.split(".")[0] not in CHANGEABLE:
         raise ConfigError(
             f"{override!r} cannot be changed in a run that goes on, only trainer and logger options can: "
