@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from rsna_det.config import ConfigError, cause_of
+from rsna_det.config import ConfigError, cause_of, compose_config
 from rsna_det.data.cache import CacheError
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,17 @@ def set_up() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def check_command_line(name: str) -> None:
+    """Compose a primary configuration from the command line before Hydra does, whose own errors name no closest keys.
+
+    Raises:
+        ConfigError: as :func:`~rsna_det.config.compose_config`.
+    """
+    # Hydra's own flags (--help, --cfg, -m) are Hydra's to answer.
+    if not any(argument.startswith("-") for argument in sys.argv[1:]):
+        compose_config(name, sys.argv[1:])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ Checks the labels, decodes every radiograph once into a cache that training maps
 """
 
 import logging
-import sys
 from pathlib import Path
 
 import hydra
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from rsna_det.cli import errors_as_messages, set_up
+from rsna_det.cli import check_command_line, errors_as_messages, set_up
 from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.data.cache import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
@@ -40,8 +39,7 @@ def main() -> None:
     """Prepare as the command line says."""
     set_up()
     with errors_as_messages():
-        if not any(argument.startswith("-") for argument in sys.argv[1:]):
-            compose_config("prepare", sys.argv[1:])
+        check_command_line("prepare")
     _start()
 
 

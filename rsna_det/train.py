@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from rsna_det.cli import errors_as_messages, is_first_process, set_up, table_of
-from rsna_det.config import CONF, ConfigError, build, check_config, compose_config
+from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
+from rsna_det.config import CONF, ConfigError, build, check_config
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.tracking import finish_tracking
 from rsna_det.training.module import DetectorModule
@@ -35,8 +35,7 @@ def main() -> None:
         if requested(arguments):
             _resume(arguments)
             return
-        if not any(argument.startswith("-") for argument in arguments):
-            compose_config("train", arguments)
+        check_command_line("train")
     if not is_first_process():
         # The first process's folder is the run's; this one's own log is of no use to anybody.
         sys.argv += ["hydra.output_subdir=null", f"hydra.run.dir={tempfile.mkdtemp()}"]

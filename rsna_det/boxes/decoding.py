@@ -111,11 +111,13 @@ def detections(
         relative_cut: a box scored below this share of the image's best is dropped.
         cut: a box counts only if its score is above.
     """
+    # Before NMS and not after: a box is only ever suppressed by a better one, so that the same boxes stay.
+    best = scores.max() if len(scores) else scores.new_zeros(())
+    strong = (scores >= relative_cut * best) & (scores > cut)
+    boxes, scores = boxes[strong], scores[strong]
     # In float32 an IoU of exactly the limit would come out above it.
     kept = nms(boxes.double(), scores.double(), nms_iou)
-    kept_scores = scores[kept]
-    strong = (kept_scores >= relative_cut * kept_scores[:1]) & (kept_scores > cut)
-    return Detections(boxes=boxes[kept[strong]], scores=kept_scores[strong])
+    return Detections(boxes=boxes[kept], scores=scores[kept])
 
 
 def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, cut: float) -> list[Detections]:

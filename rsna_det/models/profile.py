@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-import yaml  # type: ignore[import-untyped]
+import yaml
 from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
