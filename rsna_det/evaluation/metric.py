@@ -92,6 +92,44 @@ def scores_at_cuts(
     return _mean_precision(true_positives, num_predictions, num_truths[:, None].expand_as(num_predictions))
 
 
+def hits_of_lists(
+    *, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]
+) -> tuple[Bool[Tensor, "images predictions thresholds"], Float[Tensor, "images predictions"]]:
+    """What each detection of each image hits, and its score, padded to the longest list with False and 0.
+
+    Args:
+        detections: of each image, source pixels, in falling order of score.
+        truths: true boxes of each image, source pixels.
+
+    Raises:
+        ValueError: if there are not as many truths as detections.
+    """
+    if len(detections) != len(truths):
+        raise ValueError(f"expected truths for each of {len(detections)} images, got {len(truths)}")
+    if not detections:
+        return torch.zeros(0, 0, len(IOU_THRESHOLDS), dtype=torch.bool), torch.zeros(0, 0)
+    boxes = pad_sequence([d.boxes.cpu() for d in detections], batch_first=True)
+    scores = pad_sequence([d.scores.cpu() for d in detections], batch_first=True)
+    padded_truths = pad_sequence([t.cpu() for t in truths], batch_first=True)
+    found = hits(
+        boxes=boxes,
+        mask=_mask([len(d.scores) for d in detections], boxes.shape[1]),
+        truths=padded_truths,
+        truth_mask=_mask([len(t) for t in truths], padded_truths.shape[1]),
+    )
+    return found, scores
+
+
+def scores_of_lists(
+    *, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]], cuts: Sequence[float]
+) -> Float64[Tensor, "images cuts"]:
+    """Each image's average precision at every score cut; arguments and errors as :func:`hits_of_lists`."""
+    found, scores = hits_of_lists(detections=detections, truths=truths)
+    num_truths = torch.tensor([len(t) for t in truths], dtype=torch.long)
+    limits = torch.tensor(cuts, dtype=torch.float64)
+    return scores_at_cuts(hits=found, scores=scores, num_truths=num_truths, cuts=limits)
+
+
 def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> float:
     """The challenge's score of a set of images, NaN if no image counts.
 
@@ -104,7 +142,7 @@ def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Te
     """
     if not detections:
         return float("nan")
-    scores = _scores_of_lists(detections, truths, torch.zeros(1, dtype=torch.float64))
+    scores = scores_of_lists(detections=detections, truths=truths, cuts=[0.0])
     return float(scores.nanmean())
 
 
@@ -140,7 +178,7 @@ class ChallengeMAP(Metric):
         """
         if not detections:
             return
-        scores = _scores_of_lists(detections, truths, torch.tensor(self.cuts, dtype=torch.float64))
+        scores = scores_of_lists(detections=detections, truths=truths, cuts=self.cuts)
         self.score_sums += scores.nansum(dim=0).to(self.score_sums.device)
         self.image_counts += (~scores.isnan()).sum(dim=0).to(self.image_counts.device)
 
@@ -149,23 +187,8 @@ class ChallengeMAP(Metric):
         return self.score_sums / self.image_counts
 
 
-def _scores_of_lists(
-    detections: Sequence[Detections], truths: Sequence[Tensor], cuts: Float64[Tensor, " cuts"]
-) -> Float64[Tensor, "images cuts"]:
-    if len(detections) != len(truths):
-        raise ValueError(f"expected truths for each of {len(detections)} images, got {len(truths)}")
-    boxes = pad_sequence([d.boxes.cpu() for d in detections], batch_first=True)
-    scores = pad_sequence([d.scores.cpu() for d in detections], batch_first=True)
-    num_predictions = torch.tensor([len(d.scores) for d in detections])
-    num_truths = torch.tensor([len(t) for t in truths])
-    padded_truths = pad_sequence([t.cpu() for t in truths], batch_first=True)
-    found = hits(
-        boxes=boxes,
-        mask=torch.arange(boxes.shape[1]) < num_predictions[:, None],
-        truths=padded_truths,
-        truth_mask=torch.arange(padded_truths.shape[1]) < num_truths[:, None],
-    )
-    return scores_at_cuts(hits=found, scores=scores, num_truths=num_truths, cuts=cuts)
+def _mask(lengths: Sequence[int], longest: int) -> Bool[Tensor, "lists longest"]:
+    return torch.arange(longest) < torch.tensor(lengths)[:, None]
 
 
 def _mean_precision(

@@ -1,0 +1,164 @@
+"""The tables of the runs of one experiment, one a fold, joined: every image predicted by a model that never saw it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rsna_det.evaluation.predictions import (
+    CANDIDATES_SCHEMA,
+    IMAGES_SCHEMA,
+    TRUTH_SCHEMA,
+    CandidateRows,
+    candidate_rows,
+    candidates_path,
+    images_path,
+    read_table,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """What one or more runs predict of the images that they validate on.
+
+    Attributes:
+        folders: of the runs.
+        images: one row an image, in the order of everything else: the columns of
+            :data:`~rsna_det.evaluation.predictions.TRUTH_SCHEMA` and ``run``, the number of its folder.
+        epochs: that every run has tables of.
+        missing_folds: folds whose images no run validates on.
+    """
+
+    folders: tuple[Path, ...]
+    images: pd.DataFrame
+    epochs: tuple[int, ...]
+    missing_folds: tuple[int, ...]
+
+    @property
+    def truths(self) -> list[Float[Tensor, "_ 4"]]:
+        """True boxes of each image, source pixels."""
+        return true_boxes(self.images)
+
+    def candidates(self, epoch: int) -> CandidateRows:
+        """The candidates of every image at an epoch.
+
+        Raises:
+            ValueError: if a table is damaged; the message names the file.
+        """
+        frames = [_read_candidates(candidates_path(f / "predictions", epoch)) for f in self.folders]
+        try:
+            return candidate_rows(pd.concat(frames), self.images["image_id"].tolist())
+        except ValueError as error:
+            raise ValueError(f"epoch {epoch} of {', '.join(map(str, self.folders))}: {error}") from error
+
+    def predicted(self, epoch: int) -> pd.DataFrame:
+        """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.predictions.IMAGES_SCHEMA`.
+
+        Raises:
+            ValueError: if a run's table is not of exactly the images that the run validates on.
+        """
+        frames = []
+        for number, folder in enumerate(self.folders):
+            path = images_path(folder / "predictions", epoch)
+            frame = read_table(path, IMAGES_SCHEMA)
+            _check_ids(path, frame["image_id"], self.images.loc[self.images["run"] == number, "image_id"])
+            frames.append(frame)
+        joined = pd.concat(frames).set_index("image_id", drop=False)
+        return joined.loc[self.images["image_id"].tolist()].reset_index(drop=True)
+
+
+def open_runs(folders: Sequence[Path]) -> OutOfFold:
+    """Join the runs of one experiment.
+
+    Args:
+        folders: of runs, one for each fold.
+
+    Raises:
+        FileNotFoundError: if a folder has no tables.
+        ValueError: if two runs validate on the same image or have other labels for one, no epoch is common to all, or
+            a table is damaged.
+    """
+    truths = [read_table(folder / "predictions" / "truth.parquet", TRUTH_SCHEMA) for folder in folders]
+    validated = [truth[truth["role"] == "val"].assign(run=number) for number, truth in enumerate(truths)]
+    images = pd.concat(validated, ignore_index=True)
+    if images.empty:
+        raise ValueError(f"no run validates on any image: {', '.join(map(str, folders))}")
+    _check_once(images, folders)
+    _check_labels(truths, folders)
+    folds = {int(fold) for truth in truths for fold in truth["fold"].unique() if fold >= 0}
+    return OutOfFold(
+        folders=tuple(folders),
+        images=images,
+        epochs=_common_epochs(folders),
+        missing_folds=tuple(sorted(folds - set(images["fold"].tolist()))),
+    )
+
+
+def true_boxes(images: pd.DataFrame) -> list[Float[Tensor, "_ 4"]]:
+    """The column ``boxes`` as tensors."""
+    return [torch.tensor(np.array(list(boxes), dtype=np.float32)).reshape(-1, 4) for boxes in images["boxes"]]
+
+
+def _read_candidates(path: Path) -> pd.DataFrame:
+    return read_table(path, CANDIDATES_SCHEMA)
+
+
+def _check_once(images: pd.DataFrame, folders: Sequence[Path]) -> None:
+    repeated = images[images["image_id"].duplicated(keep=False)]
+    if repeated.empty:
+        return
+    name = repeated["image_id"].iloc[0]
+    runs = sorted({str(folders[run]) for run in repeated["run"]})
+    raise ValueError(
+        f"{repeated['image_id'].nunique()} images are validated more than once (the first: {name}), "
+        f"by {', '.join(runs)}: name one run for each fold of one assignment to folds"
+    )
+
+
+def _check_labels(truths: Sequence[pd.DataFrame], folders: Sequence[Path]) -> None:
+    """The first run's labels against those of every other, as far as they speak of the same images."""
+    first = _labels(truths[0])
+    for truth, folder in zip(truths[1:], folders[1:], strict=True):
+        one, other = first.align(_labels(truth), join="inner", axis=0)
+        differ = one.index[one.ne(other).any(axis=1).to_numpy()]
+        if len(differ):
+            raise ValueError(
+                f"{folders[0]} and {folder} were trained with different labels, true patients or folds for "
+                f"{len(differ)} images (the first: {differ[0]}): they are not folds of one experiment"
+            )
+
+
+def _labels(truth: pd.DataFrame) -> pd.DataFrame:
+    boxes = [str([list(map(float, box)) for box in boxes]) for boxes in truth["boxes"]]
+    return truth.assign(boxes=boxes).set_index("image_id")[["true_patient", "fold", "category", "boxes"]]
+
+
+def _common_epochs(folders: Sequence[Path]) -> tuple[int, ...]:
+    every = [_epochs(folder / "predictions") for folder in folders]
+    common = sorted(set.intersection(*every))
+    if not common:
+        listed = "; ".join(f"{folder}: {sorted(e) or 'none'}" for folder, e in zip(folders, every, strict=True))
+        raise ValueError(f"there is no epoch that every run has tables of ({listed})")
+    return tuple(common)
+
+
+def _epochs(predictions: Path) -> set[int]:
+    names = (re.fullmatch(r"epoch_(\d+)\.candidates\.parquet", path.name) for path in predictions.iterdir())
+    found = {int(name[1]) for name in names if name}
+    return {epoch for epoch in found if images_path(predictions, epoch).is_file()}
+
+
+def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
+    if found.is_unique and set(found) == set(expected):
+        return
+    raise ValueError(
+        f"{path} speaks of {found.nunique()} images, of which {len(set(found) & set(expected))} are among the "
+        f"{len(expected)} that the run validates on: a run with `trainer.limit_val_batches` (`debug=fast`) has no "
+        "out-of-fold tables; else write the table anew"
+    )

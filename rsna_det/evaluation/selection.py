@@ -1,0 +1,129 @@
+"""Choosing epoch, NMS IoU and cut: honestly, on one half of the patients for the other, and optimistically, on all.
+
+A figure chosen and measured on the same images is too high. Splitting by true patient and not by image keeps a
+person's images on one side.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from rsna_det.evaluation.thresholds import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of the grid and its score over some group of images."""
+
+    epoch: int
+    nms_iou: float
+    cut: float
+    score: float
+
+
+def patient_halves(true_patients: Sequence[str], *, splits: int, seed: int) -> Bool[Tensor, "halves images"]:
+    """Which images belong to each half; the halves of split ``i`` are the rows ``2 i`` and ``2 i + 1``.
+
+    Args:
+        true_patients: of each image.
+        splits: how many times the patients are split at random.
+        seed: of the splits.
+
+    Raises:
+        ValueError: if there are fewer than two patients, or no split.
+    """
+    patients, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
+    if len(patients) < 2 or splits < 1:
+        raise ValueError(f"expected two patients and one split or more, got {len(patients)} and {splits}")
+    generator = np.random.default_rng(seed)
+    first = np.zeros((splits, len(patients)), dtype=bool)
+    for row in first:
+        row[generator.permutation(len(patients))[: len(patients) // 2]] = True
+    return torch.from_numpy(np.stack([first, ~first], axis=1).reshape(2 * splits, -1)[:, owners])
+
+
+def restricted(
+    grid: Grid,
+    *,
+    epochs: Sequence[int] | None = None,
+    nms_ious: Sequence[float] | None = None,
+    cuts: Sequence[float] | None = None,
+) -> Grid:
+    """The part of a grid among which is chosen; None leaves an axis whole.
+
+    Raises:
+        ValueError: for a value that is not on its axis.
+    """
+    axes: dict[str, Sequence[Any] | None] = {"epochs": epochs, "nms_ious": nms_ious, "cuts": cuts}
+    for dimension, (name, wanted) in enumerate(axes.items(), start=1):
+        if wanted is None:
+            continue
+        present = getattr(grid, name)
+        missing = [value for value in wanted if value not in present]
+        if missing or not wanted:
+            raise ValueError(f"{name} {missing or 'none'} were asked for; the grid has {list(present)}")
+        index = torch.tensor([present.index(value) for value in wanted])
+        sums, counts = grid.sums.index_select(dimension, index), grid.counts.index_select(dimension, index)
+        axis: dict[str, Any] = {name: tuple(wanted)}
+        grid = replace(grid, sums=sums, counts=counts, **axis)
+    return grid
+
+
+def best_cell(grid: Grid, *, group: int) -> Cell:
+    """The cell of highest score over a group: of equals the first epoch, then NMS IoU, then cut.
+
+    Raises:
+        ValueError: if no image of the group counts in any cell.
+    """
+    scores = grid.scores[group]
+    if scores.isnan().all():
+        raise ValueError("no image counts: there is neither a true box nor a detection among them")
+    return _cell(grid, group, int(scores.nan_to_num(-1).flatten().argmax()))
+
+
+def honest_selection(grid: Grid) -> pd.DataFrame:
+    """Choose on one half, report on the other, in both directions of every split.
+
+    Args:
+        grid: over the groups of :func:`patient_halves`.
+
+    Returns:
+        One row a direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic) and ``score``
+        (honest: over the other half; NaN where no image counts).
+    """
+    rows = []
+    for group in range(len(grid.sums)):
+        chosen = best_cell(grid, group=group)
+        other = _cell(grid, group ^ 1, _position(grid, chosen))
+        rows.append(
+            {
+                "split": group // 2,
+                "epoch": chosen.epoch,
+                "nms_iou": chosen.nms_iou,
+                "cut": chosen.cut,
+                "score_chosen_on": chosen.score,
+                "score": other.score,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _position(grid: Grid, cell: Cell) -> int:
+    index = (grid.epochs.index(cell.epoch), grid.nms_ious.index(cell.nms_iou), grid.cuts.index(cell.cut))
+    return int(np.ravel_multi_index(index, grid.sums.shape[1:]))
+
+
+def _cell(grid: Grid, group: int, position: int) -> Cell:
+    epoch, nms_iou, cut = (int(i) for i in np.unravel_index(position, grid.sums.shape[1:]))
+    return Cell(
+        epoch=grid.epochs[epoch],
+        nms_iou=grid.nms_ious[nms_iou],
+        cut=grid.cuts[cut],
+        score=float(grid.scores[group, epoch, nms_iou, cut]),
+    )

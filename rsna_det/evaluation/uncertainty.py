@@ -1,0 +1,140 @@
+"""Bootstrap intervals over true patients, and the paired difference of two ways of predicting the same images.
+
+Patients are resampled and not images, since the images of one person are alike. A mean over images is resampled as
+its sum and its count: images that do not count (NaN) leave both alone. The intervals speak of other patients, not of
+another training run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int
+
+# Resamples held in memory together.
+_TOGETHER = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate between the bounds of its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.4f} ({self.low:.4f} to {self.high:.4f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Interval):
+    """A paired difference; ``p_value`` is two-sided, of no difference."""
+
+    p_value: float
+
+
+def bootstrap_mean(
+    scores: Float[np.ndarray, " images"],
+    *,
+    true_patients: Sequence[str],
+    resamples: int,
+    seed: int,
+    level: float = 0.95,
+) -> Interval:
+    """The mean over the images that count, with its percentile interval.
+
+    Args:
+        scores: of each image; NaN where it does not count.
+        true_patients: of each image.
+        resamples: of the patients, with replacement.
+        seed: of the resampling.
+        level: of the interval.
+
+    Returns:
+        NaN throughout if no image counts. Resamples in which none counts are left out.
+
+    Raises:
+        ValueError: for lists of unequal length, no image, no resample or a level out of range.
+    """
+    owners, patients = _owners(true_patients, len(scores), resamples, level)
+    sums, counts = _sums_and_counts(scores, owners, patients)
+    means = np.concatenate([_ratio(w @ sums, w @ counts) for w in _weights(patients, resamples, seed)])
+    low, high = _bounds(means, level)
+    return Interval(estimate=float(_ratio(sums.sum(), counts.sum())), low=low, high=high)
+
+
+def paired_difference(
+    first: Float[np.ndarray, " images"],
+    second: Float[np.ndarray, " images"],
+    *,
+    true_patients: Sequence[str],
+    resamples: int,
+    seed: int,
+    level: float = 0.95,
+) -> Difference:
+    """Mean of ``first`` less mean of ``second`` over the same images; every resample takes the same patients of both.
+
+    Each mean is over the images that count in it: one without boxes may count for one detector and not for the other.
+    Arguments and errors as those of :func:`bootstrap_mean`.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"a paired difference needs the same images, got {len(first)} and {len(second)}")
+    owners, patients = _owners(true_patients, len(first), resamples, level)
+    one, two = (_sums_and_counts(scores, owners, patients) for scores in (first, second))
+    estimate = float(_ratio(one[0].sum(), one[1].sum()) - _ratio(two[0].sum(), two[1].sum()))
+    drawn = [
+        _ratio(w @ one[0], w @ one[1]) - _ratio(w @ two[0], w @ two[1]) for w in _weights(patients, resamples, seed)
+    ]
+    differences = np.concatenate(drawn)
+    low, high = _bounds(differences, level)
+    return Difference(estimate=estimate, low=low, high=high, p_value=_p_value(differences))
+
+
+def _owners(
+    true_patients: Sequence[str], images: int, resamples: int, level: float
+) -> tuple[Int[np.ndarray, " images"], int]:
+    """Number of each image's patient, and how many patients there are."""
+    if len(true_patients) != images or not images:
+        raise ValueError(f"expected the patient of each of {images} images (1 or more), got {len(true_patients)}")
+    if resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"expected 1 resample or more and a level within 0 and 1, got {resamples} and {level}")
+    names, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
+    return owners, len(names)
+
+
+def _sums_and_counts(
+    scores: Float[np.ndarray, " images"], owners: Int[np.ndarray, " images"], patients: int
+) -> tuple[Float64[np.ndarray, " patients"], Float64[np.ndarray, " patients"]]:
+    counted = ~np.isnan(scores)
+    sums = np.bincount(owners, weights=np.where(counted, scores, 0), minlength=patients)
+    return sums, np.bincount(owners, weights=counted.astype(np.float64), minlength=patients)
+
+
+def _weights(patients: int, resamples: int, seed: int) -> Iterator[Float64[np.ndarray, "_ patients"]]:
+    """How many times each patient is drawn in each resample, some resamples at a time."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, _TOGETHER):
+        drawn = [generator.integers(patients, size=patients) for _ in range(min(_TOGETHER, resamples - start))]
+        yield np.stack([np.bincount(row, minlength=patients) for row in drawn]).astype(np.float64)
+
+
+def _ratio(sums: Float64[np.ndarray, "*n"] | float, counts: Float64[np.ndarray, "*n"] | float) -> np.ndarray:
+    counts = np.asarray(counts, dtype=np.float64)
+    ratio: np.ndarray = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    return ratio
+
+
+def _bounds(values: Float64[np.ndarray, " resamples"], level: float) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
+    """Twice the share of resamples on the far side of 0, the observed sample counted as one of them."""
+    known = differences[~np.isnan(differences)]
+    below, above = np.count_nonzero(known <= 0), np.count_nonzero(known >= 0)
+    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + len(known))))
