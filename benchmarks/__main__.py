@@ -5,12 +5,13 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data, detector, metric
+from benchmarks import data, detector, metric, thresholds
 from benchmarks.measure import alternating_medians, peak_mebibytes
 
 REPEATS = 5
 NOISE = 1.03
 """Two runs of the same work differ by so much."""
+GRID_SECONDS, GRID_RATIO = 60, 50
 
 
 def main() -> int:
@@ -39,6 +40,14 @@ def main() -> int:
     one, many = metric.seconds(repeats=REPEATS)
     console.print(f"the challenge's metric on {metric.IMAGES} images: {one:.2f} s at one cut, {many:.2f} s at 58 cuts")
     failures += ["metric in under a second"] if many > 1 else []
+    seconds, peak, faster = thresholds.measurements()
+    cells = f"{thresholds.EPOCHS} epochs x {len(thresholds.CUTS)} cuts x {len(thresholds.NMS_IOUS)} NMS IoUs"
+    console.print(
+        f"the grid of {cells} on {thresholds.IMAGES} images: {seconds:.1f} s, peak {peak:.0f} MiB, "
+        f"a cell {faster:.0f} times faster than in a plain loop"
+    )
+    failures += ["the grid in under 60 s"] if seconds > GRID_SECONDS else []
+    failures += ["the grid 50 times faster than a loop"] if faster < GRID_RATIO else []
     console.print(f"bounds that do not hold: {failures or 'none'}")
     return bool(failures)
 

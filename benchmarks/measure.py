@@ -38,10 +38,15 @@ def peak_mebibytes(make_work: Callable[..., Work], *arguments: object) -> float:
     return statistics.median(peaks)
 
 
+def peak_of_this_process() -> float:
+    """Peak resident memory so far, MiB (Linux only)."""
+    # Not getrusage's: that of a spawned process begins with its parent's.
+    high_water = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(high_water.split()[1]) / 1024
+
+
 def _peak(make_work: Callable[..., Work], arguments: tuple[object, ...]) -> float:
     work = make_work(*arguments)
     work()
     work()
-    # Not getrusage's: that of a spawned process begins with its parent's.
-    high_water = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(high_water.split()[1]) / 1024
+    return peak_of_this_process()

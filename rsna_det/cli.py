@@ -37,7 +37,7 @@ EXPECTED_ERRORS = (
 def set_up() -> None:
     """Register what the configurations refer to and silence what only distracts."""
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
-    for chatty in ("pytorch_lightning", "timm"):
+    for chatty in ("pytorch_lightning", "timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It logs the tracebacks of errors that this package raises again with the file's name.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)

@@ -29,6 +29,22 @@ TOP_LEVEL: dict[str, Any] = {
     "sheets": bool,
     "sheet_image": str | None,
     "workers": int | None,
+    "runs": str | list[str] | None,
+    "predictions": str | None,
+    "labels": str | None,
+    "patients_csv": str | None,
+    "ids": str | None,
+    "out": str,
+    "cut_grid": list[float] | None,
+    "nms_ious": list[float],
+    "epoch": int | None,
+    "cut": float | None,
+    "nms_iou": float | None,
+    "choose_nms_iou": bool,
+    "size_rule": str | None,
+    "save_operating_point": bool,
+    "splits": int,
+    "resamples": int,
 }
 """Types of the values that belong to an entry point itself."""
 

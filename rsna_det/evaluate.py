@@ -1,0 +1,64 @@
+"""Evaluate: ``python -m rsna_det.evaluate runs=<run folders>`` or ``predictions=<folder> labels=<folder or csv>``.
+
+From tables alone, no model and no images. Of runs: the score of every epoch, NMS IoU and cut (figure 8), the operating
+point chosen honestly and optimistically, and what the detector is worth there. Of predictions: the same measures
+against labels, for each rule of box sizes (table 4's method column).
+"""
+
+import logging
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from rsna_det.cli import check_command_line, errors_as_messages, set_up
+from rsna_det.config import CONF, ConfigError, check_config
+from rsna_det.score_predictions import score_predictions
+from rsna_det.score_runs import score_runs
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Evaluate as the command line says."""
+    set_up()
+    with errors_as_messages():
+        check_command_line("evaluate")
+    _start()
+
+
+@hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")
+def _start(config: DictConfig) -> None:
+    config.run_dir = HydraConfig.get().runtime.output_dir
+    with errors_as_messages():
+        run(config)
+
+
+def run(config: DictConfig) -> dict[str, float]:
+    """Evaluate as configured.
+
+    Returns:
+        The numbers of the report.
+
+    Raises:
+        ConfigError: before any table is read, for a configuration that cannot be.
+    """
+    check_config(config)
+    if (config.runs is None) == (config.predictions is None):
+        raise ConfigError("give either runs=<run folders>, or predictions=<folder> with labels=<folder or csv>")
+    if config.predictions is not None and config.labels is None:
+        raise ConfigError("predictions are scored against labels: give labels=<challenge folder or table of boxes>")
+    # One operation on a few boxes at a time: threads would only wait for one another.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        folder = Path(config.run_dir)
+        return score_runs(config, folder) if config.runs is not None else score_predictions(config, folder)
+    finally:
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

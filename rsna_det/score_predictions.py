@@ -1,0 +1,154 @@
+"""The evaluation of a prediction against labels: the report, and the rules of box sizes beside one another."""
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from rsna_det.cli import table_of
+from rsna_det.config import ConfigError
+from rsna_det.data.labels import read_test_ids, read_truth
+from rsna_det.evaluation.metric import scores_of_lists
+from rsna_det.evaluation.out_of_fold import true_boxes
+from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, image_detections, read_operating_point
+from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
+from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
+from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
+
+log = logging.getLogger(__name__)
+
+_METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
+"""What table 4 calls the size rules."""
+
+
+def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Score the prediction in ``config.predictions`` against ``config.labels`` and write everything into ``folder``.
+
+    Returns:
+        The numbers of the report at the prediction's own size rule.
+
+    Raises:
+        ConfigError: if the folder holds no prediction, or wanted ids have no prediction or no label.
+        FileNotFoundError: if labels or a table are missing.
+        ValueError: if a table is damaged.
+    """
+    source = Path(config.predictions).expanduser()
+    if not (source / OPERATING_POINT).is_file():
+        raise ConfigError(f"predictions={source} is no folder of a prediction: there is no {source / OPERATING_POINT}")
+    point = read_operating_point(source / OPERATING_POINT)
+    predicted = read_table(images_file(source), IMAGES_SCHEMA).set_index("image_id", drop=False)
+    images = _labelled(config, predicted.index)
+    rows = _rows(source, images["image_id"].tolist())
+    rules = _size_rules(images, rows, point, resamples=config.resamples, seed=config.seed)
+    rules.to_csv(folder / "size_rules.csv", index=False)
+    report = make_report(
+        images=images,
+        rows=rows[_method(point.size_rule, rows)],
+        point=point,
+        p_opacity=predicted.loc[images["image_id"], "p_opacity"].to_numpy(np.float64),
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    write_report(report, folder, title=f"Prediction {source} against {config.labels}", sections=_sections(point, rules))
+    _show(report, rules, folder)
+    return report.numbers
+
+
+def _labelled(config: DictConfig, predicted: pd.Index) -> pd.DataFrame:
+    """The labels of the images to score: those of ``ids``, or all that are both predicted and labelled."""
+    patients = None if config.patients_csv is None else Path(config.patients_csv).expanduser()
+    truth = read_truth(Path(config.labels).expanduser(), patients_csv=patients)
+    labelled = pd.Index(truth["image_id"])
+    if config.ids is None:
+        wanted = labelled.intersection(predicted)
+        log.info(
+            "%d images are scored: %d of the %d predicted have no label, %d of the %d labelled no prediction",
+            *(len(wanted), len(predicted) - len(wanted), len(predicted), len(labelled) - len(wanted), len(labelled)),
+        )
+    else:
+        wanted = pd.Index(sorted(read_test_ids(Path(config.ids).expanduser())))
+        for lacking, what in ((wanted.difference(predicted), "prediction"), (wanted.difference(labelled), "label")):
+            if len(lacking):
+                raise ConfigError(
+                    f"{len(lacking)} of the {len(wanted)} ids of {config.ids} have no {what}: {_some(lacking)}"
+                )
+    if wanted.empty:
+        raise ConfigError(f"none of the {len(predicted)} predicted images is in {config.labels}: {_some(predicted)}")
+    return truth.set_index("image_id", drop=False).loc[wanted].reset_index(drop=True)
+
+
+def _some(ids: pd.Index) -> str:
+    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+
+
+def _rows(source: Path, image_ids: list[str]) -> dict[str, CandidateRows]:
+    """The candidates by how members were combined."""
+    paths = {method: candidates_file(source, method) for method in ("mean", "percentile")}
+    rows = {}
+    for method, path in paths.items():
+        if method == "mean" or path.is_file():
+            rows[method] = candidate_rows(read_table(path, CANDIDATES_SCHEMA), image_ids)
+    return rows
+
+
+def _method(size_rule: str, rows: dict[str, CandidateRows]) -> str:
+    return "percentile" if size_rule == "percentile" and "percentile" in rows else "mean"
+
+
+def _size_rules(
+    images: pd.DataFrame, rows: dict[str, CandidateRows], point: OperatingPoint, *, resamples: int, seed: int
+) -> pd.DataFrame:
+    """Table 4's method column: each rule's score, and its paired difference to the mean of the members."""
+    truths, patients = true_boxes(images), images["true_patient"].tolist()
+    table, plain = [], None
+    for rule, method in _METHODS.items():
+        if rule == "percentile" and method not in rows:
+            continue
+        found = image_detections(rows[_method(rule, rows)], replace(point, size_rule=rule))
+        scores = scores_of_lists(detections=found, truths=truths, cuts=[0.0])[:, 0].numpy()
+        plain = scores if plain is None else plain
+        own = bootstrap_mean(scores, true_patients=patients, resamples=resamples, seed=seed)
+        more = paired_difference(scores, plain, true_patients=patients, resamples=resamples, seed=seed)
+        table.append(
+            {
+                "size_rule": rule,
+                "method": method,
+                "map": own.estimate,
+                "map_low": own.low,
+                "map_high": own.high,
+                "more_than_mean": more.estimate,
+                "more_low": more.low,
+                "more_high": more.high,
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _sections(point: OperatingPoint, rules: pd.DataFrame) -> dict[str, str]:
+    numbers = pd.DataFrame(asdict(point).items(), columns=["operating point", "value"])
+    return {
+        "Operating point": markdown_table(numbers),
+        "Rules of box sizes": (
+            f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over true patients; differences are paired, "
+            "over the same images."
+        ),
+    }
+
+
+def _show(report: OperatingReport, rules: pd.DataFrame, folder: Path) -> None:
+    rows = {
+        f"mAP, {row.method}": f"{row.map:.4f} ({row.map_low:.4f} to {row.map_high:.4f})"
+        for row in rules.itertuples(index=False)
+    }
+    numbers = report.numbers
+    rows |= {
+        "operating point": f"cut {report.point.cut:g}, NMS IoU {report.point.nms_iou:g}, {report.point.size_rule}",
+        "sensitivity, false positives/image": f"{report.sensitivity:.3f}, {report.false_positives_per_image:.3f}",
+        "COCO AP50, AP": f"{numbers['coco_ap50']:.4f}, {numbers['coco_ap']:.4f}",
+        "images": f"{numbers['images']}",
+        "report": str(folder / "report.md"),
+    }
+    table_of("prediction against labels (95% intervals)", rows)
