@@ -23,12 +23,24 @@ from rsna_det.data.label_checks import (
 )
 from rsna_det.data.patients import UNKNOWN_PATIENT, read_patients
 from rsna_det.data.tables import Finding, LabelError, check_ids, collect, read_table
+from rsna_det.structures import Category
 
-__all__ = ["CLASS_CSV", "IMAGES_DIR", "LABELS_CSV", "Finding", "LabelError", "read_labels", "read_test_ids"]
+__all__ = [
+    "CLASS_CSV",
+    "IMAGES_DIR",
+    "LABELS_CSV",
+    "Finding",
+    "LabelError",
+    "read_labels",
+    "read_test_ids",
+    "read_truth",
+]
 
 LABELS_CSV = "stage_2_train_labels.csv"
 CLASS_CSV = "stage_2_detailed_class_info.csv"
 IMAGES_DIR = "stage_2_train_images"
+UNKNOWN_CATEGORY = -1
+"""Of an image without boxes, where no table of categories says more."""
 # Height and width of every radiograph of the challenge, for work on the tables without the images.
 _CHALLENGE_SIZE = (1024, 1024)
 
@@ -86,6 +98,50 @@ def read_labels(
     return _assemble(images, rows, patients)
 
 
+def read_truth(
+    path: Path, *, patients_csv: Path | None = None, sizes: Mapping[str, tuple[int, int]] | None = None
+) -> pd.DataFrame:
+    """Labels to hold predictions against: of a challenge folder, or of a table of boxes alone.
+
+    Without a table of categories an image with boxes is :attr:`~rsna_det.structures.Category.OPACITY`, and one
+    without is of :data:`UNKNOWN_CATEGORY`.
+
+    Args:
+        path: a folder with the challenge's tables, or a CSV like its table of boxes.
+        patients_csv: map from image to true patient (see :mod:`rsna_det.data.patients`).
+        sizes: height and width in source pixels of the images that are wanted; others are left out, unchecked. None:
+            all images, 1024 x 1024 each, as in the challenge.
+
+    Returns:
+        The columns of :func:`read_labels`, one row an image, sorted by id.
+
+    Raises:
+        FileNotFoundError: a table is not there.
+        LabelError: everything that is wrong with the tables, or that none of the wanted images is in them.
+    """
+    boxes_path = path / LABELS_CSV if path.is_dir() else path
+    classes_path = path / CLASS_CSV if (path / CLASS_CSV).is_file() else None
+    findings: list[Finding] = []
+    table = collect(lambda: read_table(boxes_path, BOX_COLUMNS), findings)
+    classes = collect(lambda: read_table(classes_path, ["patientId", "class"]), findings) if classes_path else None
+    patients = collect(lambda: _read_patients(patients_csv), findings)
+    if table is None or patients is None or findings:
+        raise LabelError(findings)
+    table, classes = _wanted(table, sizes), None if classes is None else _wanted(classes, sizes)
+    if table.empty:
+        problem = f"none of the {len(sizes or {})} images is in it; are these the labels of other data?"
+        raise LabelError([Finding(file=boxes_path, row=None, problem=problem)])
+    rows = parse_rows(table)
+    images = _first_rows(_classes_by_boxes(rows) if classes is None else classes, sizes)
+    findings += check_ids(boxes_path, table) + check_targets(boxes_path, rows) + check_boxes(boxes_path, rows, images)
+    if classes_path and classes is not None:
+        findings += check_ids(classes_path, classes) + check_categories(classes_path, classes)
+        findings += check_together(boxes_path, rows, classes_path, images)
+    if findings:
+        raise LabelError(findings)
+    return _assemble(images, rows, patients)
+
+
 def read_test_ids(path: Path) -> frozenset[str]:
     """Ids to keep out of all folds: a CSV with a ``patientId`` column, or a bare list with one id a line.
 
@@ -113,6 +169,16 @@ def _read_patients(path: Path | None) -> dict[str, str]:
     return {} if path is None else read_patients(path)
 
 
+def _wanted(table: pd.DataFrame, sizes: Mapping[str, tuple[int, int]] | None) -> pd.DataFrame:
+    return table if sizes is None else table[table["patientId"].isin(list(sizes))]
+
+
+def _classes_by_boxes(rows: pd.DataFrame) -> pd.DataFrame:
+    """A class table that says what the boxes say: of an image without boxes nothing."""
+    boxed = rows["patientId"].isin(rows.loc[rows["boxed"], "patientId"])
+    return rows[["patientId", "row"]].assign(**{"class": np.where(boxed, Category.OPACITY.label, "")})
+
+
 def _first_rows(classes: pd.DataFrame, sizes: Mapping[str, tuple[int, int]] | None) -> pd.DataFrame:
     """One row per image of the class table: id, label, first row, and size in source pixels (NaN: unknown)."""
     images = classes.drop_duplicates("patientId").sort_values("patientId", ignore_index=True)
@@ -138,7 +204,7 @@ def _assemble(images: pd.DataFrame, rows: pd.DataFrame, patients: Mapping[str, s
     return pd.DataFrame(
         {
             "image_id": images["image_id"].astype(str),
-            "category": images["label"].map(LABEL_CATEGORIES).astype(np.int64),
+            "category": images["label"].map(LABEL_CATEGORIES).fillna(UNKNOWN_CATEGORY).astype(np.int64),
             "boxes": column,
             "true_patient": [patients.get(name, UNKNOWN_PATIENT + name) for name in images["image_id"]],
             "width": images["width"].astype(np.int64),

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from rsna_det.data.dicom import find_dicoms
-from rsna_det.data.labels import CLASS_CSV, LABELS_CSV, LabelError, read_labels, read_test_ids
+from rsna_det.data.labels import (
+    CLASS_CSV,
+    LABELS_CSV,
+    UNKNOWN_CATEGORY,
+    LabelError,
+    read_labels,
+    read_test_ids,
+    read_truth,
+)
 from rsna_det.structures import Category
 
 BOXES = """patientId,x,y,width,height,Target
@@ -230,3 +238,47 @@ def test_real_labels(real_data: Path) -> None:
     assert images["image_id"].tolist() == sorted(paths)
     with_boxes = images["boxes"].map(len) > 0
     assert (with_boxes == (images["category"] == Category.OPACITY)).all()
+
+
+class TestTruth:
+    """Labels to hold predictions against: a folder, or a table of boxes alone."""
+
+    def test_a_folder_is_read_like_a_training_set(self, tmp_path: Path) -> None:
+        truth, images = read_truth(save(tmp_path)), read_labels(root=tmp_path)
+        assert truth.drop(columns="boxes").equals(images.drop(columns="boxes"))
+        assert [b.tolist() for b in truth["boxes"]] == [b.tolist() for b in images["boxes"]]
+
+    @pytest.mark.parametrize("as_folder", [True, False])
+    def test_a_table_of_boxes_alone_knows_only_the_positive_categories(self, as_folder: bool, tmp_path: Path) -> None:
+        (tmp_path / LABELS_CSV).write_text(BOXES)
+        truth = read_truth(tmp_path if as_folder else tmp_path / LABELS_CSV)
+        assert truth["image_id"].tolist() == ["a", "n", "o", "p"]
+        assert truth["category"].tolist() == [UNKNOWN_CATEGORY] * 2 + [Category.OPACITY] * 2
+        assert truth["boxes"][2].tolist() == [[10, 20.5, 40, 60.5], [100, 200, 400, 600]]
+
+    def test_sizes_choose_the_images_and_bound_their_boxes(self, tmp_path: Path) -> None:
+        save(tmp_path, boxes=BOXES.replace("p,1,2,3,4,1", "p,1,2,3000,4,1"))
+        truth = read_truth(tmp_path, sizes={"o": (700, 500), "unlabelled": (10, 10)})
+        assert truth[["image_id", "height", "width"]].to_numpy().tolist() == [["o", 700, 500]]
+        with pytest.raises(LabelError, match="outside its image of 399 x 700"):
+            read_truth(tmp_path, sizes={"o": (700, 399)})
+        with pytest.raises(LabelError, match="outside its image of 1024 x 1024"):
+            read_truth(tmp_path)
+
+    def test_labels_of_other_images_are_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(LabelError, match="none of the 1 images is in it"):
+            read_truth(save(tmp_path), sizes={"x": (64, 64)})
+
+    def test_true_patients_come_from_their_map(self, tmp_path: Path) -> None:
+        (tmp_path / "patients.csv").write_text("patientId,true_patient\no,somebody\n")
+        truth = read_truth(save(tmp_path), patients_csv=tmp_path / "patients.csv")
+        assert truth["true_patient"].tolist() == ["image:a", "image:n", "somebody", "image:p"]
+
+    def test_what_is_wrong_is_found_as_in_training_sets(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            read_truth(tmp_path / "nowhere.csv")
+        wrong = CLASSES.replace("n,Normal", "n,Lung Opacity")
+        with pytest.raises(LabelError, match="Target is 0 and the category"):
+            read_truth(save(tmp_path, classes=wrong))
+        with pytest.raises(LabelError, match="has no area"):
+            read_truth(save(tmp_path, boxes=BOXES.replace("1,2,3,4", "1,2,0,4")) / LABELS_CSV)
