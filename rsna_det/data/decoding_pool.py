@@ -10,8 +10,9 @@ import os
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +55,35 @@ def decode_all(tasks: Sequence[DecodingTask], *, workers: int) -> Generator[Entr
     if workers <= 1:
         yield from map(decode, tasks)
         return
-    # Spawned, since a fork copies the locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with _processes(workers) as pool:
         try:
             for start in range(0, len(tasks), _AHEAD):
                 yield from pool.map(decode, tasks[start : start + _AHEAD], chunksize=_CHUNK)
         except BrokenProcessPool as error:
             raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+
+
+@contextmanager
+def worker_pool(*, workers: int, images: int) -> Generator[Executor, None, None]:
+    """Runs functions of many images beside the caller: in processes, or for a few images in one thread.
+
+    One, since what silences pydicom's warnings is not safe between threads. What has not been started is dropped when
+    the caller fails or is interrupted.
+
+    Args:
+        workers: processes at most.
+        images: that they will work on.
+
+    Raises:
+        DecodingPoolError: a process was killed, most likely for want of memory.
+    """
+    pool = _processes(workers) if workers > 1 and images >= _WORTH_A_PROCESS else ThreadPoolExecutor(1)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def decode(task: DecodingTask) -> Entry | str:
@@ -92,6 +114,12 @@ def decode(task: DecodingTask) -> Entry | str:
         mtime_ns=source.mtime_ns,
         digest=content,
     )
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # Spawned, since a fork copies the locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
 def _start_worker() -> None:
