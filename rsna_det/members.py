@@ -84,9 +84,7 @@ def read_member(path: Path) -> Member:
     content = read_checkpoint(path)
     description: Any = content.get("rsna_det")
     try:
-        if not isinstance(description, dict):
-            raise TypeError("it does not describe a detector")
-        _check_targets(description)
+        _check_description(description)
         return Member(
             path=path,
             name=str(description["name"]),
@@ -169,9 +167,11 @@ def _built(description: Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN
     return build(node, **parts)
 
 
-def _check_targets(node: object) -> None:
-    """A description may only build what belongs to this package."""
-    for target in _targets(node):
+def _check_description(description: object) -> None:
+    """It may only build what belongs to this package."""
+    if not isinstance(description, Mapping):
+        raise TypeError("it does not describe a detector")
+    for target in _targets(description):
         if not str(target).startswith("rsna_det."):
             raise ValueError(f"it would call {target}")
 
