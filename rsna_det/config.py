@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -29,19 +29,30 @@ TOP_LEVEL: dict[str, Any] = {
     "sheets": bool,
     "sheet_image": str | None,
     "workers": int | None,
+    "out": str,
+    "checkpoints": str | list[str],
+    "images": str | list[str],
+    "operating_point": str | None,
+    "cut": float | None,
+    "nms_iou": float | None,
+    "relative_cut": float | None,
+    "size_rule": Literal["none", "percentile", "rescale"] | None,
+    "size_scale": float | None,
+    "rescale_factor": float | None,
+    "batch_size": int,
+    "memory_gb": float,
+    "accelerator": Literal["auto", "cpu", "cuda"],
+    "pictures": bool | int,
+    "overwrite": bool,
     "runs": str | list[str] | None,
     "predictions": str | None,
     "labels": str | None,
     "patients_csv": str | None,
     "ids": str | None,
-    "out": str,
     "cut_grid": list[float] | None,
     "nms_ious": list[float],
     "epoch": int | None,
-    "cut": float | None,
-    "nms_iou": float | None,
     "choose_nms_iou": bool,
-    "size_rule": str | None,
     "save_operating_point": bool,
     "splits": int,
     "resamples": int,
@@ -69,7 +80,10 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
         try:
             return compose(name, overrides=list(overrides))
         except OverrideParseException as error:
-            raise ConfigError(f"the override {error.override!r} cannot be read: {error}") from error
+            raise ConfigError(
+                f"the override {error.override!r} cannot be read: {error}\nA value with brackets, spaces or commas in "
+                "it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
+            ) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_with_suggestions(name, overrides, error)) from error
 
@@ -131,13 +145,17 @@ def _top_level_findings(plain: object) -> Iterator[str]:
             yield from _type_findings(plain[name], kind, name)
 
 
+_WHEN_MISSING = {
+    "data.root": "data.root is not set: give the folder of the challenge's data, `data.root=<folder>`, "
+    "or try the embedded synthetic data with `data=synthetic`",
+    "checkpoints": "checkpoints is not set: give one or more, or globs in quotes, "
+    "`checkpoints='runs/<experiment>/*/checkpoints/best.ckpt'`",
+    "images": "images is not set: give a folder of DICOM files, a file or a glob in quotes, `images=<folder>`",
+}
+
+
 def _missing(key: str) -> str:
-    if key == "data.root":
-        return (
-            "data.root is not set: give the folder of the challenge's data, `data.root=<folder>`, "
-            "or try the embedded synthetic data with `data=synthetic`"
-        )
-    return f"{key} has no value: set it with `{key}=<value>`"
+    return _WHEN_MISSING.get(key, f"{key} has no value: set it with `{key}=<value>`")
 
 
 def _findings(node: object, path: str) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Finding the folders of runs, and what their saved configurations agree on."""
 
-import glob
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config import ConfigError, build
+from rsna_det.data.paths import matching_paths
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +24,14 @@ def run_folders(named: str | Sequence[str]) -> list[Path]:
     What a glob finds counts if it has tables; what is named outright must be there.
 
     Raises:
-        ConfigError: for a name or glob that stands for no run.
+        ConfigError: for a name or glob that finds folders, none of them a run's.
+        FileNotFoundError: for one that finds nothing.
     """
     found: dict[Path, None] = {}
     for name in [named] if isinstance(named, str) else named:
-        pattern = str(Path(name).expanduser())
-        paths = [Path(pattern)] if Path(pattern).is_dir() else [Path(p) for p in sorted(glob.glob(pattern))]  # noqa: PTH207  # absolute globs
+        paths = matching_paths(name, option="runs")
         runs = [path for path in paths if (path / "predictions" / "truth.parquet").is_file()]
-        for path in set(paths) - set(runs):
+        for path in (path for path in paths if path not in runs):
             log.warning("%s has no out-of-fold tables (predictions/truth.parquet): left out", path)
         if not runs:
             raise ConfigError(f"runs={name} names no run with out-of-fold tables (predictions/truth.parquet)")

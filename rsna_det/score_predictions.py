@@ -17,11 +17,15 @@ from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, ima
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
 from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
 from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
+from rsna_det.prediction_folder import FILES, IMAGES, MEAN, PERCENTILE
 
 log = logging.getLogger(__name__)
 
 _METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
-"""What table 4 calls the size rules."""
+"""The size rules as table 4's methods."""
+_NAMED = 5
+# Of an image that could not be read: the challenge's.
+_UNKNOWN_SIDE = 1024
 
 
 def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -39,16 +43,17 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
     if not (source / OPERATING_POINT).is_file():
         raise ConfigError(f"predictions={source} is no folder of a prediction: there is no {source / OPERATING_POINT}")
     point = read_operating_point(source / OPERATING_POINT)
-    predicted = read_table(images_file(source), IMAGES_SCHEMA).set_index("image_id", drop=False)
-    images = _labelled(config, predicted.index)
+    files = _files(source)
+    images = _labelled(config, files)
+    predicted = read_table(source / f"{IMAGES}.parquet", IMAGES_SCHEMA).set_index("image_id")
     rows = _rows(source, images["image_id"].tolist())
     rules = _size_rules(images, rows, point, resamples=config.resamples, seed=config.seed)
     rules.to_csv(folder / "size_rules.csv", index=False)
     report = make_report(
         images=images,
-        rows=rows[_method(point.size_rule, rows)],
+        rows=rows[_combination(point.size_rule, rows)],
         point=point,
-        p_opacity=predicted.loc[images["image_id"], "p_opacity"].to_numpy(np.float64),
+        p_opacity=predicted["p_opacity"].reindex(images["image_id"]).to_numpy(np.float64),
         resamples=config.resamples,
         seed=config.seed,
     )
@@ -57,45 +62,59 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
     return report.numbers
 
 
-def _labelled(config: DictConfig, predicted: pd.Index) -> pd.DataFrame:
-    """The labels of the images to score: those of ``ids``, or all that are both predicted and labelled."""
-    patients = None if config.patients_csv is None else Path(config.patients_csv).expanduser()
-    truth = read_truth(Path(config.labels).expanduser(), patients_csv=patients)
-    labelled = pd.Index(truth["image_id"])
-    if config.ids is None:
-        wanted = labelled.intersection(predicted)
-        log.info(
-            "%d images are scored: %d of the %d predicted have no label, %d of the %d labelled no prediction",
-            *(len(wanted), len(predicted) - len(wanted), len(predicted), len(labelled) - len(wanted), len(labelled)),
+def _files(source: Path) -> pd.DataFrame:
+    """The files that were predicted, by image id: ``width`` and ``height`` (source pixels), NaN where unreadable."""
+    files = pd.read_csv(source / FILES, dtype={"image_id": str}).set_index("image_id")
+    unreadable = files.index[files["width"].isna()]
+    if len(unreadable):
+        log.warning(
+            "%d images could not be read when they were predicted and count as without boxes: %s",
+            *(len(unreadable), _some(unreadable)),
         )
-    else:
+    return files
+
+
+def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
+    """The labels of the images to score: those of ``ids``, or all that are both predicted and labelled."""
+    wanted = files.index
+    if config.ids is not None:
         wanted = pd.Index(sorted(read_test_ids(Path(config.ids).expanduser())))
-        for lacking, what in ((wanted.difference(predicted), "prediction"), (wanted.difference(labelled), "label")):
-            if len(lacking):
-                raise ConfigError(
-                    f"{len(lacking)} of the {len(wanted)} ids of {config.ids} have no {what}: {_some(lacking)}"
-                )
-    if wanted.empty:
-        raise ConfigError(f"none of the {len(predicted)} predicted images is in {config.labels}: {_some(predicted)}")
-    return truth.set_index("image_id", drop=False).loc[wanted].reset_index(drop=True)
+        _check_all(wanted, files.index, f"ids of {config.ids}", "prediction")
+    sizes = files.loc[wanted, ["height", "width"]].fillna(_UNKNOWN_SIDE).astype(int)
+    truth = read_truth(
+        Path(config.labels).expanduser(),
+        patients_csv=None if config.patients_csv is None else Path(config.patients_csv).expanduser(),
+        sizes={str(name): (height, width) for name, height, width in sizes.itertuples()},
+    )
+    if config.ids is not None:
+        _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")
+    log.info("%d of %d predicted images have labels and are scored", len(truth), len(files))
+    return truth
+
+
+def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> None:
+    lacking = wanted.difference(present)
+    if len(lacking):
+        raise ConfigError(f"{len(lacking)} of the {len(wanted)} {whose} have no {what}: {_some(lacking)}")
 
 
 def _some(ids: pd.Index) -> str:
-    return ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
+    return ", ".join(map(str, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
 
 
 def _rows(source: Path, image_ids: list[str]) -> dict[str, CandidateRows]:
     """The candidates by how members were combined."""
-    paths = {method: candidates_file(source, method) for method in ("mean", "percentile")}
-    rows = {}
-    for method, path in paths.items():
-        if method == "mean" or path.is_file():
-            rows[method] = candidate_rows(read_table(path, CANDIDATES_SCHEMA), image_ids)
-    return rows
+    paths = {name: source / f"{name}.parquet" for name in (MEAN, PERCENTILE)}
+    # One member has no spread of sizes: there is no second table.
+    return {
+        name: candidate_rows(read_table(path, CANDIDATES_SCHEMA), image_ids)
+        for name, path in paths.items()
+        if name == MEAN or path.is_file()
+    }
 
 
-def _method(size_rule: str, rows: dict[str, CandidateRows]) -> str:
-    return "percentile" if size_rule == "percentile" and "percentile" in rows else "mean"
+def _combination(size_rule: str, rows: dict[str, CandidateRows]) -> str:
+    return PERCENTILE if size_rule == "percentile" and PERCENTILE in rows else MEAN
 
 
 def _size_rules(
@@ -105,9 +124,9 @@ def _size_rules(
     truths, patients = true_boxes(images), images["true_patient"].tolist()
     table, plain = [], None
     for rule, method in _METHODS.items():
-        if rule == "percentile" and method not in rows:
+        if rule == "percentile" and PERCENTILE not in rows:
             continue
-        found = image_detections(rows[_method(rule, rows)], replace(point, size_rule=rule))
+        found = image_detections(rows[_combination(rule, rows)], replace(point, size_rule=rule))
         scores = scores_of_lists(detections=found, truths=truths, cuts=[0.0])[:, 0].numpy()
         plain = scores if plain is None else plain
         own = bootstrap_mean(scores, true_patients=patients, resamples=resamples, seed=seed)

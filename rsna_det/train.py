@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import hydra
@@ -22,6 +21,7 @@ from rsna_det.cli import check_command_line, errors_as_messages, is_first_proces
 from rsna_det.config import CONF, ConfigError, build, check_config
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.tracking import finish_tracking
+from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
@@ -154,11 +154,7 @@ def _logger(node: DictConfig, first_epoch: int) -> Any:  # noqa: ANN401
 
 
 def _epochs_done(checkpoint: Path) -> int:
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, UnpicklingError) as error:
-        raise OSError(f"{checkpoint} is damaged ({error}): replace it by another checkpoint of the run") from error
-    return int(saved["epoch"]) + 1
+    return int(read_checkpoint(checkpoint)["epoch"]) + 1
 
 
 def _is_sweep() -> bool:

@@ -203,7 +203,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
     [
         ([], "give either runs="),
         (["predictions=a"], "give labels="),
-        (["runs=/nowhere/*"], "names no run"),
+        (["runs={run}/*"], "names no run"),
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
         (["runs={run}", "epoch=7"], r"epochs \[7\] were asked for; the grid has \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
@@ -213,7 +213,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "splits=0"], "one split or more"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
+def test_what_cannot_be_evaluated_is_told(
     folds: list[Path], tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     set_up()
@@ -221,3 +221,8 @@ def test_what_cannot_be_evaluated_is_said(
     config.run_dir = str(tmp_path)
     with pytest.raises(ValueError, match=message):
         evaluate(config)
+
+
+def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"runs=.*nowhere.*no file or folder matches"):
+        evaluated(tmp_path, f"runs={tmp_path}/nowhere/*")

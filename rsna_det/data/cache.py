@@ -27,7 +27,7 @@ from rsna_det.data.cache_index import (
     read_index,
     write_index,
 )
-from rsna_det.data.decoding_pool import DecodingPoolError, DecodingTask, decode_all
+from rsna_det.data.decoding_pool import DecodingPoolError, DecodingTask, available_cores, decode_all
 from rsna_det.data.locking import exclusive
 from rsna_det.data.pixels import PixelCache
 
@@ -108,7 +108,7 @@ def build_cache(
             if finished is not None:
                 return finished
             partial = folder.with_name(f"{folder.name}.partial")
-            _fill(partial, sources=sources, side=side, workers=workers or _cores(), progress=progress)
+            _fill(partial, sources=sources, side=side, workers=workers or available_cores(), progress=progress)
             _replace(folder, partial)
     except (OSError, DecodingPoolError) as error:
         remedy = "free some space or name another data.cache_dir, then start again: it goes on where it stopped"
@@ -260,7 +260,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

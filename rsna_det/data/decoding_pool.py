@@ -9,13 +9,17 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
+from jaxtyping import UInt8
 
 from rsna_det.data.cache_index import Entry, Source, digest
 from rsna_det.data.dicom import DicomError, read_radiograph
@@ -43,6 +47,16 @@ class DecodingTask:
     offset: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """A radiograph fitted into the network's square; ``height`` and ``width`` in source pixels, ``seconds`` it took."""
+
+    pixels: UInt8[np.ndarray, "side side"]
+    height: int
+    width: int
+    seconds: float
+
+
 def decode_all(tasks: Sequence[DecodingTask], *, workers: int) -> Generator[Entry | str, None, None]:
     """Yields, in the tasks' order, an entry for each decoded file or what is wrong with a damaged one.
 
@@ -54,14 +68,49 @@ def decode_all(tasks: Sequence[DecodingTask], *, workers: int) -> Generator[Entr
     if workers <= 1:
         yield from map(decode, tasks)
         return
-    # Spawned, since a fork copies the locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with _processes(workers) as pool:
         try:
             for start in range(0, len(tasks), _AHEAD):
                 yield from pool.map(decode, tasks[start : start + _AHEAD], chunksize=_CHUNK)
         except BrokenProcessPool as error:
             raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+
+
+def read_square(path: Path, side: int) -> Square | str:
+    """Decodes one file into a square of ``side`` network pixels; a damaged one gives a message and no exception."""
+    started = time.perf_counter()
+    try:
+        pixels = read_radiograph(path)
+    except DicomError as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: it cannot be read ({error.strerror})"
+    square = fit_square(pixels, side)
+    height, width = pixels.shape
+    return Square(pixels=square, height=height, width=width, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def worker_pool(*, workers: int, images: int) -> Generator[Executor, None, None]:
+    """Runs functions of many images beside the caller: in processes, or for a few images in one thread.
+
+    One, since what silences pydicom's warnings is not safe between threads. What has not been started is dropped when
+    the caller fails or is interrupted.
+
+    Args:
+        workers: processes at most.
+        images: that they will work on.
+
+    Raises:
+        DecodingPoolError: a process was killed, most likely for want of memory.
+    """
+    pool = _processes(workers) if workers > 1 and images >= _WORTH_A_PROCESS else ThreadPoolExecutor(1)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def decode(task: DecodingTask) -> Entry | str:
@@ -92,6 +141,17 @@ def decode(task: DecodingTask) -> Entry | str:
         mtime_ns=source.mtime_ns,
         digest=content,
     )
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    # Spawned, since a fork copies the locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
 def _start_worker() -> None:

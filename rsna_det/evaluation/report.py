@@ -114,16 +114,16 @@ def make_report(
     results = measure.image_results(images=images, detections=final, truths=truths, scores=scores)
     boxes = measure.right_and_scores(uncut, truths)
     ap50, ap = coco_precision(detections=uncut, truths=truths)
-    opacity = [len(b) > 0 or c == Category.OPACITY for b, c in zip(truths, images["category"], strict=True)]
-    has_global = not np.isnan(p_opacity).any()
+    opacity = (images["category"] == Category.OPACITY).to_numpy()
+    said = ~np.isnan(p_opacity)
     bootstrap = {"resamples": resamples, "seed": seed}
     return OperatingReport(
         point=point,
         score=bootstrap_mean(scores, true_patients=images["true_patient"].tolist(), **bootstrap),
         coco_ap50=ap50,
         coco_ap=ap,
-        auc_best_box=measure.image_auc(measure.best_scores(uncut), opacity),
-        auc_global=measure.image_auc(p_opacity, opacity) if has_global else float("nan"),
+        auc_best_box=measure.image_auc(measure.best_scores(uncut), opacity.tolist()),
+        auc_global=measure.image_auc(p_opacity[said], opacity[said].tolist()),
         results=results,
         froc=measure.froc_curve(boxes, num_truths=sum(map(len, truths)), num_images=len(images)),
         calibration=measure.calibration(boxes, bins=_BINS),

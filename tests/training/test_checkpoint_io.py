@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsna_det.training.checkpoint_io import AtomicCheckpointIO
+from rsna_det.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 
 
 def test_what_is_written_is_read_back_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -31,3 +31,24 @@ def test_a_full_disk_keeps_the_old_checkpoint(
         AtomicCheckpointIO().save_checkpoint({"epoch": 4}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 3}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_no_checkpoint_is_named_and_nothing_in_it_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    with pytest.raises(FileNotFoundError, match=r"last\.ckpt"):
+        read_checkpoint(path)
+    path.write_text("not a checkpoint")
+    with pytest.raises(OSError, match=r"last\.ckpt is damaged"):
+        read_checkpoint(path)
+    torch.save({"epoch": 3}, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OSError, match=r"last\.ckpt is damaged"):
+        read_checkpoint(path)
+    torch.save({"epoch": 3, "path": tmp_path}, path)
+    with pytest.raises(OSError, match=r"last\.ckpt holds Python objects"):
+        read_checkpoint(path)
+    torch.save([1, 2], path)
+    with pytest.raises(OSError, match="it holds a list"):
+        read_checkpoint(path)
+    torch.save({"epoch": 3}, path)
+    assert read_checkpoint(path) == {"epoch": 3}
