@@ -1,0 +1,140 @@
+"""One operating point: what evaluation says of a run's images, prediction of the same files scores as well."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from rsna_det.cli import set_up
+from rsna_det.config import ConfigError, compose_config
+from rsna_det.data.labels import IMAGES_DIR
+from rsna_det.evaluate import run as evaluate
+from rsna_det.evaluation.out_of_fold import open_runs
+from rsna_det.evaluation.postprocess import read_operating_point
+from rsna_det.evaluation.submission import read_submission
+from rsna_det.predict import run as predict
+from rsna_det.train import run as train
+from tests.test_pipeline import configured
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*treespec.*",
+    "ignore:.*does not have many workers.*",
+    "ignore:.*in eval mode at the start.*",
+    "ignore:.*smaller than the logging interval.*",
+    "ignore:.*exists and is not empty.*",
+    "ignore:.*GPU available but not used.*",
+    "ignore::DeprecationWarning",
+)
+
+
+def composed(name: str, out: Path, *overrides: str) -> dict[str, float]:
+    """Run an entry point into a folder."""
+    set_up()
+    config = compose_config(name, [f"out={out}", *overrides])
+    out.mkdir(exist_ok=True)
+    if name == "predict":
+        predict(config)
+        return {}
+    config.run_dir = str(out)
+    return evaluate(config)
+
+
+def go_all_the_way(root: Path, folder: Path, *overrides: str) -> tuple[dict[str, float], dict[str, float]]:
+    """Train, evaluate the run, predict the files that it was validated on, evaluate that: the numbers of both."""
+    run = folder / "run"
+    train(configured(run, root, "trainer.max_epochs=2", "logger=csv", *overrides))
+    of_run = composed("evaluate", folder / "of_run", f"runs={run}", "resamples=20")
+    point = read_operating_point(run / "checkpoints" / "operating_point.yaml")
+    files = [root / IMAGES_DIR / f"{image_id}.dcm" for image_id in open_runs([run]).images["image_id"]]
+    checkpoint = run / "checkpoints" / f"epoch_{point.epoch:02d}.ckpt"
+    composed(
+        "predict",
+        folder / "predicted",
+        f"checkpoints={checkpoint}",
+        f"images=[{','.join(map(str, files))}]",
+        "pictures=false",
+        "workers=1",
+    )
+    of_prediction = composed(
+        "evaluate",
+        folder / "of_prediction",
+        f"predictions={folder / 'predicted'}",
+        f"labels={root}",
+        f"patients_csv={root / 'patients.csv'}",
+        "resamples=20",
+    )
+    return of_run, of_prediction
+
+
+@pytest.fixture(scope="module")
+def both(
+    synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, float], dict[str, float]]:
+    """The folder of everything, and the numbers of the run and of the prediction."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *go_all_the_way(synthetic_root, folder)
+
+
+def test_evaluation_and_prediction_give_the_same_number(
+    both: tuple[Path, dict[str, float], dict[str, float]],
+) -> None:
+    _, of_run, of_prediction = both
+    assert of_run["map"] > 0
+    for name, value in of_prediction.items():
+        assert value == pytest.approx(of_run[name], abs=1e-6, nan_ok=True), name
+
+
+def test_the_same_on_real_radiographs(real_data: Path, tmp_path: Path) -> None:
+    of_run, of_prediction = go_all_the_way(real_data, tmp_path, "data.limit_images=24")
+    assert of_prediction["map"] == pytest.approx(of_run["map"], abs=1e-6)
+    assert of_prediction["images"] == of_run["images"]
+
+
+def test_the_prediction_says_which_point_it_used(both: tuple[Path, dict[str, float], dict[str, float]]) -> None:
+    folder = both[0]
+    saved = read_operating_point(folder / "run" / "checkpoints" / "operating_point.yaml")
+    assert read_operating_point(folder / "predicted" / "operating_point.yaml") == saved
+
+
+def test_size_rules_stand_beside_one_another(both: tuple[Path, dict[str, float], dict[str, float]]) -> None:
+    folder, _, numbers = both
+    rules = pd.read_csv(folder / "of_prediction" / "size_rules.csv").set_index("size_rule")
+    # One member has no percentiles.
+    assert list(rules.index) == ["none", "rescale"]
+    assert rules.loc["none", "map"] == pytest.approx(numbers["map"], abs=1e-12)
+    assert rules.loc["none", ["more_than_mean", "more_low", "more_high"]].tolist() == [0, 0, 0]
+    expected = rules.loc["rescale", "map"] - rules.loc["none", "map"]
+    assert rules.loc["rescale", "more_than_mean"] == pytest.approx(expected, abs=1e-12)
+    assert "re-scaled" in (folder / "of_prediction" / "report.md").read_text()
+
+
+def scored(
+    both: tuple[Path, dict[str, float], dict[str, float]], root: Path, out: Path, *more: str
+) -> dict[str, float]:
+    overrides = [f"predictions={both[0] / 'predicted'}", f"labels={root}", "resamples=20", *more]
+    return composed("evaluate", out, *overrides)
+
+
+def test_a_list_of_ids_narrows_the_images(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    ids = sorted(read_submission(both[0] / "predicted" / "submission.csv"))
+    (tmp_path / "ids.txt").write_text("\n".join(ids[:3]))
+    assert scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")["images"] == 3
+    (tmp_path / "ids.txt").write_text("\n".join([*ids, "another"]))
+    with pytest.raises(ConfigError, match=r"1 of the \d+ ids of .* have no prediction: another"):
+        scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")
+
+
+def test_a_table_of_boxes_alone_will_do(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    numbers = scored(both, synthetic_root / "stage_2_train_labels.csv", tmp_path / "out")
+    assert numbers["map"] == pytest.approx(both[2]["map"], abs=1e-12)
+    kinds = pd.read_csv(tmp_path / "out" / "by_category.csv")["kind"].tolist()
+    assert kinds == ["Lung Opacity", "category unknown"]
+
+
+def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no folder of a prediction"):
+        composed("evaluate", tmp_path, f"predictions={tmp_path}", f"labels={synthetic_root}")
