@@ -11,5 +11,5 @@ The data flow, every arrow a dataclass of :mod:`rsna_det.structures`::
        |-- boxes.anchors + boxes.matching --> AnchorTargets --training.losses--> Losses
        '-- boxes.decoding --> Candidates --> Detections
               |-- evaluation.metric: the challenge's mAP
-              '-- training.callbacks.PredictionWriter --> tables --> evaluation: grid of thresholds, operating point, report
+              '-- training.callbacks.PredictionWriter --> tables --> evaluation (thresholds, report)
 """

@@ -208,7 +208,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "epoch=7"], r"epochs \[7\] were asked for; the grid has \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
         (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
-        (["runs={run}", "size_rule=small"], "expected one of none, percentile, rescale"),
+        (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
         (["runs={run}", "splits=many"], "splits is 'many'"),
         (["runs={run}", "splits=0"], "one split or more"),
     ],

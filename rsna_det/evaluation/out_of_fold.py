@@ -19,6 +19,7 @@ from rsna_det.evaluation.predictions import (
     candidate_rows,
     candidates_path,
     images_path,
+    joined_rows,
     read_table,
 )
 
@@ -29,7 +30,7 @@ class OutOfFold:
 
     Attributes:
         folders: of the runs.
-        images: one row an image, in the order of everything else: the columns of
+        images: one row an image, run after run, in the order of everything else: the columns of
             :data:`~rsna_det.evaluation.predictions.TRUTH_SCHEMA` and ``run``, the number of its folder.
         epochs: that every run has tables of.
         missing_folds: folds whose images no run validates on.
@@ -49,28 +50,33 @@ class OutOfFold:
         """The candidates of every image at an epoch.
 
         Raises:
-            ValueError: if a table is damaged; the message names the file.
+            ValueError: if a run's tables are damaged, or not of exactly the images that it validates on.
         """
-        frames = [_read_candidates(candidates_path(f / "predictions", epoch)) for f in self.folders]
-        try:
-            return candidate_rows(pd.concat(frames), self.images["image_id"].tolist())
-        except ValueError as error:
-            raise ValueError(f"epoch {epoch} of {', '.join(map(str, self.folders))}: {error}") from error
+        return joined_rows([self._run_candidates(number, epoch) for number in range(len(self.folders))])
 
     def predicted(self, epoch: int) -> pd.DataFrame:
         """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.predictions.IMAGES_SCHEMA`.
 
         Raises:
-            ValueError: if a run's table is not of exactly the images that the run validates on.
+            ValueError: as :meth:`candidates`.
         """
-        frames = []
-        for number, folder in enumerate(self.folders):
-            path = images_path(folder / "predictions", epoch)
-            frame = read_table(path, IMAGES_SCHEMA)
-            _check_ids(path, frame["image_id"], self.images.loc[self.images["run"] == number, "image_id"])
-            frames.append(frame)
-        joined = pd.concat(frames).set_index("image_id", drop=False)
-        return joined.loc[self.images["image_id"].tolist()].reset_index(drop=True)
+        frames = [self._run_images(number, epoch) for number in range(len(self.folders))]
+        return pd.concat(frames, ignore_index=True)
+
+    def _run_candidates(self, number: int, epoch: int) -> CandidateRows:
+        path = candidates_path(self.folders[number] / "predictions", epoch)
+        ids = self._run_images(number, epoch)["image_id"].tolist()
+        try:
+            return candidate_rows(read_table(path, CANDIDATES_SCHEMA), ids)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _run_images(self, number: int, epoch: int) -> pd.DataFrame:
+        path = images_path(self.folders[number] / "predictions", epoch)
+        frame = read_table(path, IMAGES_SCHEMA)
+        expected = self.images.loc[self.images["run"] == number, "image_id"]
+        _check_ids(path, frame["image_id"], expected)
+        return frame.set_index("image_id", drop=False).loc[expected.tolist()].reset_index(drop=True)
 
 
 def open_runs(folders: Sequence[Path]) -> OutOfFold:
@@ -103,10 +109,6 @@ def open_runs(folders: Sequence[Path]) -> OutOfFold:
 def true_boxes(images: pd.DataFrame) -> list[Float[Tensor, "_ 4"]]:
     """The column ``boxes`` as tensors."""
     return [torch.tensor(np.array(list(boxes), dtype=np.float32)).reshape(-1, 4) for boxes in images["boxes"]]
-
-
-def _read_candidates(path: Path) -> pd.DataFrame:
-    return read_table(path, CANDIDATES_SCHEMA)
 
 
 def _check_once(images: pd.DataFrame, folders: Sequence[Path]) -> None:

@@ -182,3 +182,13 @@ def candidate_rows(frame: pd.DataFrame, image_ids: Sequence[str]) -> CandidateRo
     return CandidateRows(
         boxes=torch.from_numpy(boxes), scores=torch.from_numpy(scores), offsets=torch.from_numpy(offsets)
     )
+
+
+def joined_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
+    """The candidates of several lists of images, one list after another."""
+    sizes = torch.cat([part.offsets.diff() for part in parts])
+    return CandidateRows(
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        offsets=torch.cat([sizes.new_zeros(1), sizes.cumsum(dim=0)]),
+    )
