@@ -66,7 +66,7 @@ def bootstrap_mean(
 
 def paired_difference(
     first: Float[np.ndarray, " images"],
-    second: Float[np.ndarray, " images"],
+    second: Float[np.ndarray, " same_images"],
     *,
     true_patients: Sequence[str],
     resamples: int,
