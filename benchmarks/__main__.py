@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import data, detector, metric, thresholds
+from benchmarks import data, detector, inference, metric, thresholds
 from benchmarks.measure import alternating_medians, peak_mebibytes
 
 REPEATS = 5
@@ -36,6 +36,11 @@ def main() -> int:
     for name, (cached, decoded) in data.samples_per_second(repeats=REPEATS).items():
         table.add_row(name, f"{cached:.0f}", f"{decoded:.0f}", f"{cached / decoded:.1f}")
         failures += [f"samples per second, {name}"] if cached < decoded else []
+    console.print(table)
+    title = f"prediction, {inference.SIDE} px, ResNet-34 and small heads, {inference.MEMBERS} members"
+    table = Table("stage", "images a second", title=title, title_justify="left")
+    for stage, rate in inference.images_per_second().items():
+        table.add_row(stage, f"{rate:.1f}")
     console.print(table)
     one, many = metric.seconds(repeats=REPEATS)
     console.print(f"the challenge's metric on {metric.IMAGES} images: {one:.2f} s at one cut, {many:.2f} s at 58 cuts")

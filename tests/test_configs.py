@@ -58,6 +58,34 @@ def test_prepare_composes(data: str) -> None:
     check_config(config)
 
 
+def test_predict_composes() -> None:
+    check_config(compose_config("predict", ["checkpoints=[a.ckpt,b.ckpt]", "images=folder", "out=out", "cut=0.2"]))
+    check_config(
+        compose_config("predict", ["checkpoints='epoch_0[67].ckpt'", "images='[a b]'", "out=out", "pictures=3"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("checkpoints=3", "checkpoints is 3"),
+        ("size_rule=smaller", "size_rule is 'smaller'.*'percentile'"),
+        ("pictures=some", "pictures is 'some'"),
+        ("accelerator=tpu", "accelerator is 'tpu'.*'cuda'"),
+    ],
+)
+def test_a_wrong_value_of_predict_is_named(override: str, message: str) -> None:
+    options = {"checkpoints": "a.ckpt", "images": "folder", "out": "out"}
+    given = [f"{key}={value}" for key, value in options.items() if not override.startswith(key)]
+    with pytest.raises(ConfigError, match=message):
+        check_config(compose_config("predict", [*given, override]))
+
+
+def test_a_value_that_needs_more_quotes_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"quotes of its own within those of the shell: \"checkpoints='"):
+        compose_config("predict", ["checkpoints=runs/epoch_0[67].ckpt"])
+
+
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_an_experiment_is_named_as_its_file(path: Path) -> None:
     assert composed(f"experiment={path.stem}").name == path.stem

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from rsna_det.evaluation.drawing import DETECTION_COLOUR, TRUTH_COLOUR
 from rsna_det.structures import Detections
 
 LARGEST_SIDE, SMALLEST_SIDE = 1536, 512
 """Pixels of a picture's longer side: larger radiographs are reduced to it, on smaller ones no caption would fit."""
+
+MOST_SCORES = 30
+"""Boxes of one picture that get their score written beside them."""
 
 DISCLAIMER = "research use only, not for diagnosis"
 
@@ -113,50 +116,36 @@ def _dashes(
 def _write_scores(
     picture: np.ndarray, boxes: Sequence[Rectangle], texts: Sequence[str], pen: _Pen, *, others: Sequence[Rectangle]
 ) -> None:
+    """Beside the best boxes: where there are more, none could be told from another."""
     taken: list[Rectangle] = []
-    for number, (box, text) in enumerate(zip(boxes, texts, strict=True)):
-        around = [*others, *boxes[:number], *boxes[number + 1 :]]
-        place = _place(pen.size(text), box, around, taken, picture.shape[:2], margin=2 * pen.line + 2)
-        taken.append(place)
-        _write(picture, text, place, DETECTION_COLOUR, pen)
+    around = np.array([*boxes, *others], np.int64).reshape(-1, 4)
+    for box, text in list(zip(boxes, texts, strict=True))[:MOST_SCORES]:
+        places = _places(pen.size(text), box, picture.shape[:2], margin=2 * pen.line + 2)
+        # Never over another score if that can be helped, and over as little of any box as possible.
+        hidden = 100 * _overlaps(places, np.array(taken, np.int64).reshape(-1, 4)) + _overlaps(places, around)
+        left, top, right, bottom = places[int(hidden.argmin())].tolist()
+        taken.append((left, top, right, bottom))
+        _write(picture, text, taken[-1], DETECTION_COLOUR, pen)
 
 
-def _place(
-    size: tuple[int, int],
-    box: Rectangle,
-    others: Sequence[Rectangle],
-    taken: Sequence[Rectangle],
-    shape: Sequence[int],
-    *,
-    margin: int,
-) -> Rectangle:
-    """Where a score hides least: above, below or beside its box, at last inside; never over another score if possible.
-
-    Returns:
-        A rectangle inside the picture.
-    """
+def _places(size: tuple[int, int], box: Rectangle, shape: Sequence[int], *, margin: int) -> Int[np.ndarray, "places 4"]:
+    """Where a score may stand, best first: above its box, below, beside, at last inside; all within the picture."""
     (width, height), (x1, y1, x2, y2) = size, box
-    above, below = y1 - margin - height, y2 + margin
-    lefts, inner = (x1, x2 - width), (x1 + margin, y1 + margin, x2 - margin - width, y2 - margin - height)
-    corners = [(left, top) for top in (above, below) for left in lefts]
+    corners = [(left, top) for top in (y1 - margin - height, y2 + margin) for left in (x1, x2 - width)]
     corners += [(left, top) for left in (x2 + margin, x1 - margin - width) for top in (y1, y2 - height)]
-    corners += [(inner[0], inner[1]), (inner[2], inner[1]), (inner[0], inner[3]), (inner[2], inner[3])]
-    best, least = (0, 0, width, height), float("inf")
-    for preference, (left, top) in enumerate(corners):
-        x, y = min(max(left, 0), max(shape[1] - width, 0)), min(max(top, 0), max(shape[0] - height, 0))
-        place = (x, y, x + width, y + height)
-        over_scores = sum(_overlap(place, other) for other in taken)
-        over_boxes = sum(_overlap(place, other) for other in [*others, box])
-        cost = 100.0 * over_scores + over_boxes + preference
-        if cost < least:
-            best, least = place, cost
-    return best
+    corners += [(x, y) for y in (y1 + margin, y2 - margin - height) for x in (x1 + margin, x2 - margin - width)]
+    last = np.maximum(np.array([shape[1] - width, shape[0] - height]), 0)
+    first = np.clip(np.array(corners), 0, last)
+    return np.concatenate([first, np.add(first, [width, height])], axis=1)
 
 
-def _overlap(a: Rectangle, b: Rectangle) -> int:
-    """Pixels that two rectangles share."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return max(width, 0) * max(height, 0)
+def _overlaps(
+    places: Int[np.ndarray, "places 4"], rectangles: Int[np.ndarray, "rectangles 4"]
+) -> Int[np.ndarray, " places"]:
+    """Pixels that each place shares with all rectangles together."""
+    near = np.maximum(places[:, None, :2], rectangles[None, :, :2])
+    far = np.minimum(places[:, None, 2:], rectangles[None, :, 2:])
+    return np.asarray((far - near).clip(min=0).prod(axis=2).sum(axis=1))
 
 
 def _write(picture: np.ndarray, text: str, place: Rectangle, colour: Colour, pen: _Pen) -> None:

@@ -1,0 +1,51 @@
+"""Images per second of each stage of prediction, on drawn radiographs and a small untrained detector."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from rsna_det.config import compose_config
+from rsna_det.data.dicom_files import find_radiographs
+from rsna_det.data.labels import IMAGES_DIR
+from rsna_det.data.synthetic import write_synthetic
+from rsna_det.inference import predict
+from rsna_det.inference_plan import Settings
+from rsna_det.members import find_members, operating_point
+from rsna_det.train import build_module
+
+IMAGES = 24
+SIDE = 512
+MEMBERS = 2
+_OPTIONS = (
+    "data.root=none",
+    "run_dir=none",
+    f"data.image_size={SIDE}",
+    "encoder=resnet34",
+    "encoder.pretrained=false",
+    "model=small",
+)
+
+
+def images_per_second() -> dict[str, float]:
+    """For each stage: images a second, one worker decoding and drawing; of the network, times members."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_synthetic(root=folder / "drawn", num_images=IMAGES, side=SIDE, seed=0)
+        for number in range(MEMBERS):
+            _write_checkpoint(folder / f"{number}.ckpt", seed=number)
+        members = find_members(str(folder / "*.ckpt"))
+        result = predict(
+            files=find_radiographs(str(folder / "drawn" / IMAGES_DIR)),
+            members=members,
+            point=operating_point(members, None),
+            out=folder / "out",
+            settings=Settings(batch_size=4, memory_gb=4.0, workers=1, device=torch.device("cpu"), pictures=None),
+        )
+    return {stage: result.counts[stage] / seconds for stage, seconds in result.seconds.items()}
+
+
+def _write_checkpoint(path: Path, *, seed: int) -> None:
+    torch.manual_seed(seed)
+    module = build_module(compose_config("train", list(_OPTIONS)))
+    torch.save({"epoch": 0, "state_dict": module.state_dict(), "rsna_det": module.description}, path)
