@@ -26,7 +26,7 @@ from rsna_det.evaluation.postprocess import OperatingPoint
 from rsna_det.inference import predict
 from rsna_det.inference_plan import DECODING, DRAWING, Result, Settings
 from rsna_det.members import Member, find_members, operating_point, trained_on
-from rsna_det.prediction_folder import PICTURES, SUBMISSION, check_not_finished
+from rsna_det.prediction_folder import DETECTIONS, PICTURES, SUBMISSION, check_not_finished
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def run(config: DictConfig) -> Result:
         member_rows=_member_rows(members, list(files)),
         overwrite=config.overwrite,
     )
-    _conclude(Path(config.out), result, settings)
+    _conclude(Path(config.out), result, settings, point)
     return result
 
 
@@ -156,7 +156,7 @@ def _member_rows(members: Sequence[Member], image_ids: Sequence[str]) -> list[di
     return rows
 
 
-def _conclude(folder: Path, result: Result, settings: Settings) -> None:
+def _conclude(folder: Path, result: Result, settings: Settings, point: OperatingPoint) -> None:
     """Say what was found, how fast, where it lies, and what could not be read."""
     boxes = [len(found.scores) for found in result.found.values()]
     rows = {
@@ -164,18 +164,20 @@ def _conclude(folder: Path, result: Result, settings: Settings) -> None:
         "  with boxes": str(sum(count > 0 for count in boxes)),
         "  boxes": str(sum(boxes)),
         "  could not be read": str(len(result.problems)),
+        "operating point": f"cut {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
     }
     for stage, seconds in result.seconds.items():
         count = result.counts[stage]
         where = " in one worker" if stage in (DECODING, DRAWING) else ""
-        rows[f"  {stage}"] = f"{count / seconds:.1f} a second{where} ({count} in {seconds:.1f} s)"
+        rows[f"  {stage}"] = f"{count / seconds:.1f} a second{where} ({count} in {seconds:.2g} s)"
     rows |= {
         "folder": str(folder),
         "  boxes, the challenge's CSV": SUBMISSION,
+        "  the same as a table": DETECTIONS,
         "  candidates before NMS": "*.candidates.parquet",
         "  categories of images": "images.parquet",
         "  ids, members, problems": "files.csv, members.csv, problems.csv",
-        "  operating point": "operating_point.yaml",
+        "  numbers that made the boxes": "operating_point.yaml",
     }
     if settings.pictures != 0:
         rows["  pictures"] = f"{PICTURES}/"

@@ -24,6 +24,7 @@ from rsna_det.evaluation.predictions import (
     CANDIDATES_SCHEMA,
     IMAGES_SCHEMA,
     candidate_rows,
+    detections_table,
     read_table,
     write_table,
 )
@@ -34,12 +35,14 @@ log = logging.getLogger(__name__)
 
 SUBMISSION = "submission.csv"
 MEAN, PERCENTILE, IMAGES = "mean.candidates", "percentile.candidates", "images"
+DETECTIONS = "detections.parquet"
 SCHEMAS = {MEAN: CANDIDATES_SCHEMA, PERCENTILE: CANDIDATES_SCHEMA, IMAGES: IMAGES_SCHEMA}
 FILES = "files.csv"
 PICTURES = "pictures"
 _PARTS = "parts"
 _FINGERPRINT = "fingerprint.json"
-_TABLES = (FILES, "members.csv", "problems.csv", OPERATING_POINT, *(f"{name}.parquet" for name in SCHEMAS))
+MEMBERS = "members.csv"
+_TABLES = (FILES, MEMBERS, "problems.csv", DETECTIONS, OPERATING_POINT, *(f"{name}.parquet" for name in SCHEMAS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +183,11 @@ def finish(
     _write_csv(
         folder / "problems.csv", ["image_id", "path", "problem"], [(i, files[i], p) for i, p in problems.items()]
     )
-    _write_csv(folder / "members.csv", list(members[0]), [row.values() for row in members])
+    _write_csv(folder / MEMBERS, list(members[0]), [row.values() for row in members])
     write_operating_point(
         point, folder / OPERATING_POINT, evidence={"members": [str(row["path"]) for row in members], "used": chosen}
     )
+    write_table(detections_table(found), folder / DETECTIONS)
     write_submission(found, folder / SUBMISSION)
     validate_submission(folder / SUBMISSION, expected_ids=list(files), sizes=sizes)
     shutil.rmtree(folder / _PARTS)

@@ -17,7 +17,7 @@ from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, ima
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
 from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
 from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
-from rsna_det.prediction_folder import FILES, IMAGES, MEAN, PERCENTILE
+from rsna_det.prediction_folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
         resamples=config.resamples,
         seed=config.seed,
     )
-    write_report(report, folder, title=f"Prediction {source} against {config.labels}", sections=_sections(point, rules))
+    write_report(
+        report, folder, title=f"Prediction {source} against {config.labels}", sections=_sections(source, point, rules)
+    )
     _show(report, rules, folder)
     return report.numbers
 
@@ -96,6 +98,20 @@ def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> No
     lacking = wanted.difference(present)
     if len(lacking):
         raise ConfigError(f"{len(lacking)} of the {len(wanted)} {whose} have no {what}: {_some(lacking)}")
+
+
+def _members(source: Path) -> str:
+    """The members of the prediction; says it where some had learnt from the images that are scored."""
+    members = pd.read_csv(source / MEMBERS)
+    table = markdown_table(members)
+    learnt = members["images_trained_on"]
+    if learnt.isna().any():
+        table += "\n\nOf some members it is not known which images they were trained on."
+    if (learnt > 0).any():
+        warning = f"{(learnt > 0).sum()} of {len(members)} members were trained on images of this prediction"
+        log.warning("%s: the scores say nothing of new images", warning)
+        table += f"\n\n**{warning}: the scores say nothing of new images.**"
+    return table
 
 
 def _some(ids: pd.Index) -> str:
@@ -146,9 +162,10 @@ def _size_rules(
     return pd.DataFrame(table)
 
 
-def _sections(point: OperatingPoint, rules: pd.DataFrame) -> dict[str, str]:
+def _sections(source: Path, point: OperatingPoint, rules: pd.DataFrame) -> dict[str, str]:
     numbers = pd.DataFrame(asdict(point).items(), columns=["operating point", "value"])
     return {
+        "Members": _members(source),
         "Operating point": markdown_table(numbers),
         "Rules of box sizes": (
             f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over true patients; differences are paired, "

@@ -20,6 +20,19 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained_folds(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two runs of two epochs, on the folds 0 and 1 of four; not to be written to."""
+    from rsna_det.train import run
+    from tests.runs import configured
+
+    root = tmp_path_factory.mktemp("trained")
+    folders = [root / f"fold_{fold}" for fold in (0, 1)]
+    for fold, folder in enumerate(folders):
+        run(configured(folder, synthetic_root, f"data.fold={fold}", "trainer.max_epochs=2", "logger=csv"))
+    return folders
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real radiographs in the challenge's layout, or a skip."""
     name = os.environ.get("RSNA_DET_REAL_DATA", "")

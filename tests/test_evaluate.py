@@ -19,27 +19,16 @@ from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.postprocess import image_detections, read_operating_point
 from rsna_det.evaluation.predictions import IMAGES_SCHEMA, images_path, read_table, write_table
-from rsna_det.train import run as train
-from tests.test_pipeline import configured
+from tests.runs import TRAINING_WARNINGS
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*treespec.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*in eval mode at the start.*",
-    "ignore:.*smaller than the logging interval.*",
-    "ignore:.*exists and is not empty.*",
-    "ignore:.*GPU available but not used.*",
-    "ignore::DeprecationWarning",
-)
+pytestmark = TRAINING_WARNINGS
 
 
 @pytest.fixture(scope="module")
-def folds(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The folders of two runs of two epochs, on the folds 0 and 1 of four."""
-    folders = [tmp_path_factory.mktemp("runs") / f"fold_{fold}" for fold in (0, 1)]
-    for fold, folder in enumerate(folders):
-        train(configured(folder, synthetic_root, f"data.fold={fold}", "trainer.max_epochs=2", "logger=csv"))
-    return folders
+def folds(trained_folds: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of two runs, beside whose checkpoints evaluation may write."""
+    root = tmp_path_factory.mktemp("runs")
+    return [Path(shutil.copytree(folder, root / folder.name)) for folder in trained_folds]
 
 
 @pytest.fixture

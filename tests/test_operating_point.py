@@ -1,5 +1,6 @@
 """One operating point: what evaluation says of a run's images, prediction of the same files scores as well."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -11,20 +12,13 @@ from rsna_det.data.labels import IMAGES_DIR
 from rsna_det.evaluate import run as evaluate
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.postprocess import read_operating_point
+from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, read_table
 from rsna_det.evaluation.submission import read_submission
 from rsna_det.predict import run as predict
 from rsna_det.train import run as train
-from tests.test_pipeline import configured
+from tests.runs import TRAINING_WARNINGS, configured
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*treespec.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*in eval mode at the start.*",
-    "ignore:.*smaller than the logging interval.*",
-    "ignore:.*exists and is not empty.*",
-    "ignore:.*GPU available but not used.*",
-    "ignore::DeprecationWarning",
-)
+pytestmark = TRAINING_WARNINGS
 
 
 def composed(name: str, out: Path, *overrides: str) -> dict[str, float]:
@@ -94,6 +88,36 @@ def test_the_prediction_says_which_point_it_used(both: tuple[Path, dict[str, flo
     folder = both[0]
     saved = read_operating_point(folder / "run" / "checkpoints" / "operating_point.yaml")
     assert read_operating_point(folder / "predicted" / "operating_point.yaml") == saved
+
+
+def test_the_table_of_detections_is_what_was_submitted(both: tuple[Path, dict[str, float], dict[str, float]]) -> None:
+    folder = both[0] / "predicted"
+    table = read_table(folder / "detections.parquet", CANDIDATES_SCHEMA)
+    for image_id, found in read_submission(folder / "submission.csv").items():
+        rows = table[table["image_id"] == image_id]
+        assert rows["score"].tolist() == found.scores.tolist()
+        # x + width may round once more than x2.
+        assert rows[["x1", "y1", "x2", "y2"]].to_numpy().ravel().tolist() == pytest.approx(
+            found.boxes.flatten().tolist()
+        )
+    assert len(table) == sum(len(found.scores) for found in read_submission(folder / "submission.csv").values()) > 0
+
+
+def test_scores_on_images_that_a_member_learnt_from_are_marked(
+    both: tuple[Path, dict[str, float], dict[str, float]],
+    synthetic_root: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    copied = Path(shutil.copytree(both[0] / "predicted", tmp_path / "predicted"))
+    overrides = [f"predictions={copied}", f"labels={synthetic_root}", "resamples=5"]
+    composed("evaluate", tmp_path / "out", *overrides)
+    assert "were trained on" not in (tmp_path / "out" / "report.md").read_text()
+    members = pd.read_csv(copied / "members.csv")
+    members.assign(images_trained_on=2).to_csv(copied / "members.csv", index=False)
+    composed("evaluate", tmp_path / "out", *overrides)
+    for text in (caplog.text, (tmp_path / "out" / "report.md").read_text()):
+        assert "1 of 1 members were trained on images of this prediction" in text
 
 
 def test_size_rules_stand_beside_one_another(both: tuple[Path, dict[str, float], dict[str, float]]) -> None:

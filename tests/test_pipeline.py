@@ -11,11 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.boxes.decoding import detections
-from rsna_det.cli import set_up
-from rsna_det.config import ConfigError, compose_config
+from rsna_det.config import ConfigError
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, TRUTH_SCHEMA, read_table
 from rsna_det.resume import saved_run
@@ -23,54 +21,11 @@ from rsna_det.structures import Detections
 from rsna_det.train import build_module, run
 from rsna_det.training.callbacks import EpochSeed
 from rsna_det.training.checkpoint_io import AtomicCheckpointIO
+from tests.runs import TRAINING_WARNINGS, configured, small
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*treespec.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*in eval mode at the start.*",
-    "ignore:.*smaller than the logging interval.*",
-    "ignore:.*exists and is not empty.*",
-    "ignore:.*GPU available but not used.*",
-    "ignore::DeprecationWarning",
-)
+pytestmark = TRAINING_WARNINGS
 
 EPOCHS = 3
-
-
-def small(root: Path, *overrides: str) -> list[str]:
-    """A run of seconds that still finds something: scores near the prior of 0.01 count already."""
-    return [
-        f"data.root={root}",
-        "data.image_size=64",
-        "data.batch_size=4",
-        "data.num_workers=1",
-        f"data.patients_csv={root / 'patients.csv'}",
-        "encoder=tiny",
-        "model=retinanet",
-        "model.width=16",
-        "optimizer=short",
-        "decoding.score_floor=0.001",
-        "decoding.max_candidates=3000",
-        "decoding.nms_iou=0.7",
-        "decoding.cut=0.005",
-        "decoding.cut_grid=[0.002,0.02,0.002]",
-        "trainer=cpu",
-        f"trainer.max_epochs={EPOCHS}",
-        "trainer.enable_progress_bar=false",
-        "callbacks=every_epoch",
-        "callbacks.images.count=4",
-        *overrides,
-    ]
-
-
-def configured(folder: Path, root: Path, *overrides: str) -> DictConfig:
-    """A composed configuration, saved as Hydra saves it."""
-    set_up()
-    config = compose_config("train", small(root, *overrides))
-    (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(config, folder / ".hydra" / "config.yaml")
-    config.run_dir = str(folder)
-    return config
 
 
 @pytest.fixture(scope="module")

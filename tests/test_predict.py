@@ -24,21 +24,18 @@ from rsna_det.evaluation.submission import read_submission
 from rsna_det.inference_plan import Result, Settings, plan_chunks
 from rsna_det.members import find_members
 from rsna_det.predict import main, run
-from rsna_det.train import run as train
-from tests.test_pipeline import configured, pytestmark  # noqa: F401  # what training warns of
+from tests.runs import TRAINING_WARNINGS
 
 NUMBERS = ["x1", "y1", "x2", "y2", "score"]
 
 
+pytestmark = TRAINING_WARNINGS
+
+
 @pytest.fixture(scope="module")
-def runs(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def runs(trained_folds: list[Path]) -> list[Path]:
     """Two folds' runs of two epochs."""
-    root = tmp_path_factory.mktemp("runs")
-    folders = [root / f"fold{fold}" for fold in (0, 1)]
-    for fold, folder in enumerate(folders):
-        options = ["trainer.max_epochs=2", f"data.fold={fold}", "logger=csv", "callbacks.images.count=0"]
-        train(configured(folder, synthetic_root, *options))
-    return folders
+    return trained_folds
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +99,7 @@ def test_everything_that_is_promised_lies_in_the_folder(
     glob = str(runs[0].parent / "*" / "checkpoints" / "epoch_0[01].ckpt")
     result = predict(out, glob, radiographs, pictures=3, labels=synthetic_root / "stage_2_train_labels.csv")
     assert sorted(path.name for path in out.iterdir()) == [
+        "detections.parquet",
         "files.csv",
         "images.parquet",
         "mean.candidates.parquet",

@@ -1,6 +1,6 @@
 """The tables that a run leaves behind: candidates and images per epoch, and the truth. Schema, reading, writing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rsna_det.structures import Candidates
+from rsna_det.structures import Candidates, Detections
 
 CANDIDATES_SCHEMA = pa.schema(
     [
@@ -87,9 +87,15 @@ def candidates_table(*, image_ids: Sequence[str], batch: Candidates) -> pa.Table
     mask = batch.mask.cpu().numpy()
     boxes = batch.boxes.float().cpu().numpy()[mask]
     columns = [boxes[:, i] for i in range(4)] + [batch.scores.float().cpu().numpy()[mask]]
-    numbers = np.repeat(np.arange(len(image_ids), dtype=np.int32), mask.sum(axis=1))
-    ids = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(image_ids), pa.string()))
-    return pa.Table.from_arrays([ids, *map(pa.array, columns)], schema=CANDIDATES_SCHEMA)
+    return _box_table(image_ids, mask.sum(axis=1), columns)
+
+
+def detections_table(found: Mapping[str, Detections]) -> pa.Table:
+    """The final boxes of images by id, as rows of :data:`CANDIDATES_SCHEMA`."""
+    boxes = torch.cat([torch.zeros(0, 4), *(d.boxes.float().cpu() for d in found.values())]).numpy()
+    scores = torch.cat([torch.zeros(0), *(d.scores.float().cpu() for d in found.values())]).numpy()
+    counts = np.array([len(d.scores) for d in found.values()], dtype=np.int64)
+    return _box_table(list(found), counts, [*boxes.T, scores])
 
 
 def images_table(
@@ -192,3 +198,10 @@ def joined_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
         scores=torch.cat([part.scores for part in parts]),
         offsets=torch.cat([sizes.new_zeros(1), sizes.cumsum(dim=0)]),
     )
+
+
+def _box_table(image_ids: Sequence[str], counts: Int[np.ndarray, " images"], columns: Sequence[np.ndarray]) -> pa.Table:
+    """Rows of :data:`CANDIDATES_SCHEMA`, so many of each image."""
+    numbers = np.repeat(np.arange(len(image_ids), dtype=np.int32), counts)
+    ids = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(image_ids), pa.string()))
+    return pa.Table.from_arrays([ids, *map(pa.array, columns)], schema=CANDIDATES_SCHEMA)
