@@ -31,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*smaller than the logging interval.*",
     "ignore:.*exists and is not empty.*",
     "ignore:.*GPU available but not used.*",
+    "ignore:.*srun.*",  # on a machine with SLURM
     "ignore::DeprecationWarning",
 )
 
