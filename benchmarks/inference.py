@@ -48,4 +48,4 @@ def images_per_second() -> dict[str, float]:
 def _write_checkpoint(path: Path, *, seed: int) -> None:
     torch.manual_seed(seed)
     module = build_module(compose_config("train", list(_OPTIONS)))
-    torch.save({"epoch": 0, "state_dict": module.state_dict(), "rsna_det": module.description}, path)
+    torch.save({"epoch": seed, "state_dict": module.state_dict(), "rsna_det": module.description}, path)

@@ -81,8 +81,8 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
             return compose(name, overrides=list(overrides))
         except OverrideParseException as error:
             raise ConfigError(
-                f"the override {error.override!r} cannot be read: {error}\nA value with brackets, spaces or commas in "
-                "it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
+                f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
+                "in it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
             ) from error
         except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
             raise ConfigError(_with_suggestions(name, overrides, error)) from error

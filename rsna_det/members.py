@@ -63,9 +63,9 @@ def find_members(checkpoints: str | Sequence[str]) -> list[Member]:
     if not members:
         raise ConfigError("checkpoints is empty: name one or more, `checkpoints=<file>`")
     _check_agreement(members)
-    seen: dict[tuple[Path, int], Path] = {}
+    seen: dict[tuple[Path, int, int], Path] = {}
     for member in members:
-        twin = seen.setdefault((member.path.parent, member.epoch), member.path)
+        twin = seen.setdefault((member.path.parent, member.fold, member.epoch), member.path)
         if twin != member.path:
             log.warning("%s and %s are of the same run and epoch: it counts twice", twin, member.path.name)
     return members

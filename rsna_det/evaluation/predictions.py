@@ -137,8 +137,8 @@ def write_table(table: pa.Table, path: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OSError(
-            f"{path} could not be written ({error}): free some space or set `paths.runs` to another disk, "
-            "then go on with `resume=last`"
+            f"{path} could not be written ({error}): free some space, or start anew on another disk; what is finished "
+            "is kept, a training goes on with `resume=last` and a prediction with the same command"
         ) from error
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import pydicom
 import pytest
 
-from rsna_det.data import cache as cache_module
 from rsna_det.data import cache_index, decoding_pool
 from rsna_det.data.cache import CacheError, build_cache, cache_bytes, open_cache
 from rsna_det.data.cache_index import IMAGE_FOLDER, digest, find_sources, read_index
@@ -396,7 +395,7 @@ def test_wrong_arguments(root: Path, tmp_path: Path) -> None:
 
 
 def test_all_cores_are_found() -> None:
-    assert 1 <= cache_module._cores() <= (os.cpu_count() or 1)
+    assert 1 <= decoding_pool.available_cores() <= (os.cpu_count() or 1)
 
 
 def test_real_radiographs(real_data: Path, tmp_path: Path) -> None:
