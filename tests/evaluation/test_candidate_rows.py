@@ -1,11 +1,13 @@
-"""Candidates of some images out of an epoch's table."""
+"""Candidates of some images out of an epoch's table, and tables damaged on the disk."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from rsna_det.evaluation.predictions import candidate_rows
+from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, candidate_rows, read_table, write_table
 
 
 def frame(entries: Sequence[tuple[str, float]]) -> pd.DataFrame:
@@ -35,3 +37,18 @@ def test_rows_of_several_images_may_be_mixed() -> None:
 def test_rows_out_of_order_are_refused(entries: list[tuple[str, float]]) -> None:
     with pytest.raises(ValueError, match="a"):
         candidate_rows(frame(entries), ["b", "a"])
+
+
+def test_a_table_damaged_anywhere_is_named_or_read(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_00.candidates.parquet"
+    rows = frame([("a", 0.9), ("a", 0.5), ("b", 1.0)])
+    write_table(pa.Table.from_pandas(rows, schema=CANDIDATES_SCHEMA, preserve_index=False), path)
+    whole, wrong = path.read_bytes(), {}
+    for start in range(4, len(whole), len(whole) // 40):
+        path.write_bytes(whole[:start] + bytes(255 - byte for byte in whole[start : start + 8]) + whole[start + 8 :])
+        try:
+            read_table(path, CANDIDATES_SCHEMA)
+        except Exception as error:  # noqa: BLE001
+            if not isinstance(error, ValueError) or path.name not in str(error):
+                wrong[start] = repr(error)
+    assert not wrong

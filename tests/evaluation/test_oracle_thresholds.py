@@ -226,6 +226,18 @@ def test_a_cell_is_the_score_of_the_detections_that_prediction_makes(cut: float)
         assert float(found) == pytest.approx(wanted, nan_ok=True), f"score {image[1][0]!r}, truths {len(boxes)}"
 
 
+@pytest.mark.parametrize("truths", [BOX, []])
+@pytest.mark.parametrize("cut", [0.15, 0.1, 0.2, 0.7])
+def test_a_cell_does_not_depend_on_the_other_cuts(cut: float, truths: Boxes) -> None:
+    table = rows([(BOX, [float(np.float32(cut))])])
+    given = {"nms_iou": 0.05, "relative_cut": 0.5, "rescale_factor": 1.0}
+    alone, beside = (
+        image_scores_at_cuts(rows=table, truths=tensors([truths]), cuts=cuts, **given)
+        for cuts in ([cut], [cut, cut / 2, 0.9])
+    )
+    assert float(alone[0, 0]) == pytest.approx(float(beside[0, 0]), nan_ok=True)
+
+
 @pytest.mark.parametrize("relative_cut", [0.1, 0.3, 0.6, 0.7])
 def test_the_relative_cut_is_the_decimal_number_that_was_written(relative_cut: float) -> None:
     boxes = [[20.0 * k, 0.0, 20.0 * k + 10, 10.0] for k in range(10)]

@@ -195,6 +195,14 @@ def test_other_labels_for_an_image_are_refused(name: str, tmp_path: Path) -> Non
         open_runs(folders)
 
 
+def test_other_labels_for_an_image_that_the_first_run_lacks_are_refused(tmp_path: Path) -> None:
+    fewer, other = labels(FOLDS).drop(index=4), labels(FOLDS)
+    other["boxes"] = [boxes + np.float32(k == 4) for k, boxes in enumerate(other["boxes"])]
+    folders = [run.write() for run in three(tmp_path, a={"images": fewer}, c={"images": other})]
+    with pytest.raises(ValueError, match="i04"):
+        open_runs(folders)
+
+
 def test_the_same_labels_in_another_order_and_without_categories(tmp_path: Path) -> None:
     unknown = labels(FOLDS)
     unknown["category"] = [-1] * 4 + unknown["category"].tolist()[4:]
