@@ -115,7 +115,7 @@ def test_every_cell_of_random_tables(relative_cut: float, rescale_factor: float)
         {7: drawn_images(rng, truths), 2: drawn_images(rng, truths)},
         truths,
         groups=[*groups, [True] * 16, [False] * 16],
-        nms_ious=(0.25, 0.0, 1.0),
+        nms_ious=(0.25, 0.0),
         relative_cut=relative_cut,
         rescale_factor=rescale_factor,
     )
