@@ -112,10 +112,11 @@ def detections(
         cut: a box counts only if its score is above.
     """
     # Before NMS and not after: a box is only ever suppressed by a better one, so that the same boxes stay.
-    best = scores.max() if len(scores) else scores.new_zeros(())
-    strong = (scores >= relative_cut * best) & (scores > cut)
+    # In float64, since in float32 a score or an IoU just beside a limit would be taken for the limit itself.
+    exact = scores.double()
+    best = exact.max() if len(exact) else exact.new_zeros(())
+    strong = (exact >= relative_cut * best) & (exact > cut)
     boxes, scores = boxes[strong], scores[strong]
-    # In float32 an IoU of exactly the limit would come out above it.
     kept = nms(boxes.double(), scores.double(), nms_iou)
     return Detections(boxes=boxes[kept], scores=scores[kept])
 

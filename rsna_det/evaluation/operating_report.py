@@ -63,7 +63,10 @@ def froc_curve(boxes: pd.DataFrame, *, num_truths: int, num_images: int) -> pd.D
 
 
 def sensitivity_at(curve: pd.DataFrame, rate: float) -> float:
-    """The highest sensitivity at no more than ``rate`` false positives per image; 0 if there is no such cut."""
+    """The highest sensitivity at no more than ``rate`` false positives per image; 0 if there is no such cut.
+
+    NaN without true boxes.
+    """
     within = curve.loc[curve["false_positives_per_image"] <= rate, "sensitivity"]
     return float(within.iloc[-1]) if len(within) else 0.0
 
@@ -149,12 +152,17 @@ def image_results(
 
 
 def by_category(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """The results of each category, and of images whose category is not known.
+    """The results of each category that occurs, and of images whose category is not known.
 
     Args:
-        results: of :func:`image_results`.
+        results: of :func:`image_results`, of one image or more.
         resamples: of the patients, for the score's interval.
         seed: of the resampling.
+
+    Returns:
+        One row a ``kind``: ``images``, ``images_that_count``, the challenge's ``score`` over them with its 95% interval
+        ``score_low`` to ``score_high``, ``true_boxes``, those ``found``, ``false_positives_per_image`` and
+        ``images_with_detections``.
     """
     names = {category.value: category.label for category in Category}
     kinds = results["category"].map(names).fillna("category unknown")
@@ -163,7 +171,7 @@ def by_category(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataF
 
 
 def by_number_of_boxes(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """The results of images with no, one, two, ... true boxes; arguments as :func:`by_category`."""
+    """The results of images with no, one, two, three, and four or more true boxes; otherwise as :func:`by_category`."""
     counts = results["true_boxes"].clip(upper=MANY_BOXES)
     order = [*map(str, range(MANY_BOXES)), f"{MANY_BOXES} or more"]
     return _by_kind(results, counts.map(lambda count: order[count]), order, resamples=resamples, seed=seed)

@@ -87,9 +87,11 @@ def open_runs(folders: Sequence[Path]) -> OutOfFold:
 
     Raises:
         FileNotFoundError: if a folder has no tables.
-        ValueError: if two runs validate on the same image or have other labels for one, no epoch is common to all, or
-            a table is damaged.
+        ValueError: if there is no run, two validate on the same image or have another patient, fold, category or boxes
+            for one, no epoch has both tables in all, or a table is damaged.
     """
+    if not folders:
+        raise ValueError("expected the folder of one run or more, got none")
     truths = [read_table(folder / "predictions" / "truth.parquet", TRUTH_SCHEMA) for folder in folders]
     validated = [truth[truth["role"] == "val"].assign(run=number) for number, truth in enumerate(truths)]
     images = pd.concat(validated, ignore_index=True)
@@ -124,21 +126,26 @@ def _check_once(images: pd.DataFrame, folders: Sequence[Path]) -> None:
 
 
 def _check_labels(truths: Sequence[pd.DataFrame], folders: Sequence[Path]) -> None:
-    """The first run's labels against those of every other, as far as they speak of the same images."""
-    first = _labels(truths[0])
-    for truth, folder in zip(truths[1:], folders[1:], strict=True):
-        one, other = first.align(_labels(truth), join="inner", axis=0)
-        differ = one.index[one.ne(other).any(axis=1).to_numpy()]
+    """Every run's labels against those of all before it, as far as they speak of the same images."""
+    known = _labels(truths[0]).assign(run=0)
+    for number, truth in enumerate(truths[1:], start=1):
+        labels = _labels(truth)
+        one, other = known.align(labels, join="inner", axis=0)
+        differ = one.index[one[other.columns].ne(other).any(axis=1).to_numpy()]
         if len(differ):
+            earlier = folders[known.loc[differ[0], "run"]]
             raise ValueError(
-                f"{folders[0]} and {folder} were trained with different labels, true patients or folds for "
+                f"{earlier} and {folders[number]} were trained with different labels, true patients or folds for "
                 f"{len(differ)} images (the first: {differ[0]}): they are not folds of one experiment"
             )
+        known = pd.concat([known, labels[~labels.index.isin(known.index)].assign(run=number)])
 
 
 def _labels(truth: pd.DataFrame) -> pd.DataFrame:
     boxes = [str([list(map(float, box)) for box in boxes]) for boxes in truth["boxes"]]
-    return truth.assign(boxes=boxes).set_index("image_id")[["true_patient", "fold", "category", "boxes"]]
+    return truth.assign(boxes=boxes, category=truth["category"].fillna(-1)).set_index("image_id")[
+        ["true_patient", "fold", "category", "boxes"]
+    ]
 
 
 def _common_epochs(folders: Sequence[Path]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Evaluation chooses it and writes it, prediction reads it, and both get their det
 :func:`image_detections`: hence the same score on the same images.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ class OperatingPoint:
         max_candidates: so many of the best of an image are candidates.
         nms_iou: of two boxes that overlap by more, the better scored stays.
         relative_cut: a box scored below this share of its image's best is dropped.
-        cut: a box counts only if its score is above.
+        cut: a box counts only if its score is above; not below ``score_floor``.
         size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the agreement of
             several readers (paper, section 7); ``none`` for data labelled like the training set.
         size_scale: of the percentile rule: how many times the spread between members is taken off.
@@ -40,7 +41,7 @@ class OperatingPoint:
         epoch: at which it was chosen; None where it was not.
 
     Raises:
-        ValueError: for a number out of range or an unknown rule.
+        ValueError: for a number out of range (floor, cuts and NMS IoU lie between 0 and 1) or an unknown rule.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -66,11 +67,13 @@ class OperatingPoint:
             )
         if self.size_rule not in SIZE_RULES:
             raise ValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
-        if not self.size_scale >= 0 or not self.rescale_factor > 0:
+        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor < math.inf:
             raise ValueError(
                 f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
                 "expected 0 or more, and above 0"
             )
+        if self.epoch is not None and self.epoch < 0:
+            raise ValueError(f"epoch is {self.epoch}; expected 0 or more")
         if self.cut < self.score_floor:
             raise ValueError(
                 f"cut is {self.cut}, below the score floor of {self.score_floor}: boxes scored between them are not "
@@ -81,7 +84,8 @@ class OperatingPoint:
 def image_detections(rows: CandidateRows, point: OperatingPoint) -> list[Detections]:
     """The final boxes of every image of a candidates table, source pixels.
 
-    Sizes are corrected last, where the rule says so: the percentile rule has already acted on the candidates.
+    Sizes are corrected last, where the rule says so: the percentile rule has already acted on the candidates, as have
+    the score floor and the cap.
     """
     factor = point.rescale_factor if point.size_rule == "rescale" else 1.0
     final = []

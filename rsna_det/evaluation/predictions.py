@@ -153,12 +153,15 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
         raise FileNotFoundError(f"there is no table {path}: was the run finished, and is this its folder?")
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a readable parquet file ({error}): it is damaged, write it anew") from error
     missing = set(schema.names) - set(table.column_names)
     if missing:
         raise ValueError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
-    frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
+    try:
+        frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} has other kinds of columns than it should ({error}): write it anew") from error
     return frame
 
 

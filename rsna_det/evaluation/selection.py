@@ -55,10 +55,10 @@ def restricted(
     nms_ious: Sequence[float] | None = None,
     cuts: Sequence[float] | None = None,
 ) -> Grid:
-    """The part of a grid among which is chosen; None leaves an axis whole.
+    """The part of a grid among which is chosen, in the order asked for; None leaves an axis whole.
 
     Raises:
-        ValueError: for a value that is not on its axis.
+        ValueError: for a value that is not on its axis, or none.
     """
     axes: dict[str, Sequence[Any] | None] = {"epochs": epochs, "nms_ious": nms_ious, "cuts": cuts}
     for dimension, (name, wanted) in enumerate(axes.items(), start=1):
@@ -76,7 +76,7 @@ def restricted(
 
 
 def best_cell(grid: Grid, *, group: int) -> Cell:
-    """The cell of highest score over a group: of equals the first epoch, then NMS IoU, then cut.
+    """The cell of highest score over a group: of equals the first on the axes of epochs, then NMS IoUs, then cuts.
 
     Raises:
         ValueError: if no image of the group counts in any cell.
@@ -95,7 +95,10 @@ def honest_selection(grid: Grid) -> pd.DataFrame:
 
     Returns:
         One row a direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic) and ``score``
-        (honest: over the other half; NaN where no image counts).
+        (honest: over the other half; NaN where no image of it counts).
+
+    Raises:
+        ValueError: if no image of a half counts in any cell: there is nothing to choose by.
     """
     rows = []
     for group in range(len(grid.sums)):

@@ -68,10 +68,10 @@ def score_grid(
         rescale_factor: the detections' width and height times this before they are matched; 1 leaves them.
 
     Raises:
-        ValueError: if there is no epoch, cut or NMS IoU, or an epoch has another number of images.
+        ValueError: if there is no epoch, NMS IoU or cut of 0 or more, or an epoch has another number of images.
     """
-    if not cuts or not nms_ious:
-        raise ValueError(f"expected cuts and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}")
+    if not cuts or not nms_ious or not min(cuts) >= 0:
+        raise ValueError(f"expected cuts of 0 or more and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}")
     members = groups.double()
     numbers, sums, counts = [], [], []
     for number, rows in epochs:

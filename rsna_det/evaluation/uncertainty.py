@@ -136,5 +136,7 @@ def _bounds(values: Float64[np.ndarray, " resamples"], level: float) -> tuple[fl
 def _p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
     """Twice the share of resamples on the far side of 0, the observed sample counted as one of them."""
     known = differences[~np.isnan(differences)]
+    if not len(known):
+        return float("nan")
     below, above = np.count_nonzero(known <= 0), np.count_nonzero(known >= 0)
     return float(min(1.0, 2 * (1 + min(below, above)) / (1 + len(known))))

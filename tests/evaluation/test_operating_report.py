@@ -1,130 +1,259 @@
-"""FROC, ROC, calibration and the results by kind: hand-worked, and against plain loops."""
+"""FROC, calibration, ROC-AUC and the tables by kind of image: by loops and by hand."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from rsna_det.evaluation import operating_report as report
+from rsna_det.data.labels import UNKNOWN_CATEGORY
+from rsna_det.evaluation.operating_report import (
+    FALSE_POSITIVE_RATES,
+    best_scores,
+    by_category,
+    by_number_of_boxes,
+    calibration,
+    expected_calibration_error,
+    froc_curve,
+    image_auc,
+    image_results,
+    right_and_scores,
+    sensitivity_at,
+)
 from rsna_det.structures import Detections
-from tests.oracles import evaluation as oracle
+from tests.oracles import froc as oracle
+from tests.oracles.cases import integer_boxes, near_boxes
+from tests.oracles.metric import THRESHOLDS, hits_at
+
+Boxes = list[list[float]]
+NAN = math.nan
+CELLS = [[20.0 * k, 0.0, 20.0 * k + 10, 10.0] for k in range(8)]
+"""Boxes apart from each other."""
 
 
-def detections(boxes: list[list[float]], scores: list[float]) -> Detections:
-    return Detections(boxes=torch.tensor(boxes).reshape(-1, 4), scores=torch.tensor(scores))
+def detected(boxes: Boxes, scores: Sequence[float]) -> Detections:
+    tensor = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Detections(boxes=tensor, scores=torch.tensor(list(scores), dtype=torch.float32))
 
 
-SQUARE, OTHER, FAR = [0.0, 0, 10, 10], [20.0, 0, 30, 10], [50.0, 50, 60, 60]
+def tensors(truths: Sequence[Boxes]) -> list[torch.Tensor]:
+    return [torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) for boxes in truths]
 
 
-def worked() -> tuple[list[Detections], list[torch.Tensor]]:
-    """Three images with three true boxes: right at 0.75, wrong at 0.5, right at 0.25, wrong at 0.25."""
-    found = [detections([SQUARE, FAR], [0.75, 0.5]), detections([OTHER], [0.25]), detections([FAR], [0.25])]
-    return found, [torch.tensor([SQUARE, OTHER]), torch.tensor([OTHER]), torch.zeros(0, 4)]
+def table(entries: Sequence[tuple[float, bool]]) -> pd.DataFrame:
+    """Boxes as :func:`right_and_scores` gives them."""
+    columns = {"image": 0, "score": [score for score, _ in entries], "right": [right for _, right in entries]}
+    return pd.DataFrame(columns).astype({"score": "float64", "right": "bool"})
+
+
+def drawn(rng: np.random.Generator, count: int) -> tuple[list[Boxes], list[list[float]], list[Boxes]]:
+    """Boxes, falling scores and truths of images, some without either."""
+    boxes, scores, truths = [], [], []
+    for _ in range(count):
+        some = integer_boxes(rng=rng, count=int(rng.integers(0, 4)), side=30)
+        near = np.round(near_boxes(rng=rng, boxes=some, shift=0.3))[: int(rng.integers(0, 4))]
+        together = np.concatenate([near, integer_boxes(rng=rng, count=int(rng.integers(0, 3)), side=30)])
+        boxes.append(rng.permutation(together).tolist())
+        scores.append(sorted((rng.integers(1, 17, size=len(together)) / 16).tolist(), reverse=True))
+        truths.append(some.tolist())
+    return boxes, scores, truths
+
+
+def test_right_is_a_hit_at_the_most_lenient_threshold() -> None:
+    boxes, scores, truths = drawn(np.random.default_rng(90), 300)
+    found = right_and_scores([detected(b, s) for b, s in zip(boxes, scores, strict=True)], tensors(truths))
+    wanted = [
+        (image, score, right)
+        for image, (b, s, t) in enumerate(zip(boxes, scores, truths, strict=True))
+        for score, right in zip(s, hits_at(predictions=b, truths=t, threshold=THRESHOLDS[0]), strict=True)
+    ]
+    assert list(found[["image", "score", "right"]].itertuples(index=False, name=None)) == wanted
+    assert 100 < found["right"].sum() < len(found) - 100
+
+
+def test_overlap_of_exactly_two_fifths_is_wrong_and_a_second_hit_too() -> None:
+    truth = [[0.0, 0.0, 10.0, 1.0]]
+    images = [[[0.0, 0.0, 4.0, 1.0]], [[0.0, 0.0, 5.0, 1.0], [0.0, 0.0, 10.0, 1.0]]]
+    found = right_and_scores([detected(images[0], [0.5]), detected(images[1], [0.75, 0.5])], tensors([truth, truth]))
+    assert found["right"].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_froc_by_a_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    entries = [(int(rng.integers(1, 20)) / 16, bool(rng.integers(0, 2))) for _ in range(int(rng.integers(1, 60)))]
+    truths, images = sum(right for _, right in entries) + int(rng.integers(1, 9)), int(rng.integers(1, 20))
+    found = froc_curve(table(entries), num_truths=truths, num_images=images)
+    wanted = oracle.curve(boxes=entries, num_truths=truths, num_images=images)
+    assert list(found.columns) == ["score", "false_positives_per_image", "sensitivity"]
+    np.testing.assert_allclose(found.to_numpy(), wanted, rtol=0, atol=1e-12)
+    for rate in (*FALSE_POSITIVE_RATES, 0.0, 1 / images, 100):
+        assert sensitivity_at(found, rate) == pytest.approx(oracle.sensitivity_at(wanted, rate), abs=1e-12)
 
 
 def test_froc_by_hand() -> None:
-    found, truths = worked()
-    curve = report.froc_curve(report.right_and_scores(found, truths), num_truths=3, num_images=3)
-    assert curve.to_numpy().tolist() == [
-        [0.75, 0, pytest.approx(1 / 3)],
-        [0.5, pytest.approx(1 / 3), pytest.approx(1 / 3)],
-        # The two boxes of score 0.25 come together.
-        [0.25, pytest.approx(2 / 3), pytest.approx(2 / 3)],
-    ]
-    assert report.sensitivity_at(curve, 0.5) == pytest.approx(1 / 3)
-    assert report.sensitivity_at(curve, 2 / 3) == pytest.approx(2 / 3)
-    assert report.sensitivity_at(curve, 8) == pytest.approx(2 / 3)
+    # Four images, five truths. In order of score: right; wrong and right at one score; wrong; right; wrong.
+    entries = [(0.9, True), (0.8, False), (0.8, True), (0.6, False), (0.5, True), (0.2, False)]
+    curve = froc_curve(table(entries[::-1]), num_truths=5, num_images=4)
+    assert curve["score"].tolist() == [0.9, 0.8, 0.6, 0.5, 0.2]
+    assert curve["false_positives_per_image"].tolist() == [0.0, 0.25, 0.5, 0.5, 0.75]
+    assert curve["sensitivity"].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.6, 0.6])
+    found = [sensitivity_at(curve, rate) for rate in FALSE_POSITIVE_RATES]
+    assert FALSE_POSITIVE_RATES == (0.125, 0.25, 0.5, 1, 2, 4, 8)
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.6, 0.6, 0.6, 0.6])
 
 
-def test_no_sensitivity_without_a_cut_that_is_strict_enough() -> None:
-    found = [detections([FAR], [0.5])]
-    curve = report.froc_curve(report.right_and_scores(found, [torch.tensor([SQUARE])]), num_truths=1, num_images=1)
-    assert report.sensitivity_at(curve, 0.5) == 0
-    assert report.sensitivity_at(curve, 1) == 0
+def test_the_best_box_wrong_leaves_no_cut_at_a_low_rate() -> None:
+    curve = froc_curve(table([(0.9, False), (0.5, True)]), num_truths=1, num_images=2)
+    assert [sensitivity_at(curve, rate) for rate in (0.25, 0.5)] == [0.0, 1.0]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_froc_is_that_of_a_plain_loop(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-
-    def boxes(count: int) -> list[list[float]]:
-        corners = generator.integers(0, 5, (count, 2)) * 4.0
-        return np.concatenate([corners, corners + generator.integers(2, 4, (count, 2)) * 4.0], axis=1).tolist()
-
-    lists = [(boxes(n), sorted((generator.integers(1, 8, n) / 8).tolist(), reverse=True)) for n in (3, 0, 5, 2, 4, 1)]
-    truths = [boxes(n) for n in (1, 2, 3, 0, 2, 0)]
-    found = [detections(*one) for one in lists]
-    rows = report.right_and_scores(found, [torch.tensor(t).reshape(-1, 4) for t in truths])
-    curve = report.froc_curve(rows, num_truths=8, num_images=6)
-    assert curve.to_numpy().tolist() == [pytest.approx(point) for point in oracle.froc(found=lists, truths=truths)]
-
-
-def test_areas_under_the_curve_are_shares_of_pairs_in_the_right_order() -> None:
-    generator = np.random.default_rng(0)
-    scores, positive = generator.integers(0, 6, 40) / 5, (generator.random(40) < 0.4).tolist()
-    assert report.image_auc(scores, positive) == pytest.approx(oracle.auc(scores.tolist(), positive))
-    assert np.isnan(report.image_auc(scores, [True] * 40))
+@pytest.mark.filterwarnings("error")
+def test_no_detection_at_all() -> None:
+    nothing = right_and_scores([detected([], [])] * 2, tensors([CELLS[:2], []]))
+    assert len(nothing) == 0
+    curve = froc_curve(nothing, num_truths=2, num_images=2)
+    assert len(curve) == 0
+    assert sensitivity_at(curve, 8) == 0
+    bins = calibration(nothing, bins=3)
+    assert bins["boxes"].tolist() == [0, 0, 0]
+    assert bins[["mean_score", "share_right"]].isna().all(axis=None)
+    assert math.isnan(expected_calibration_error(bins))
+    assert best_scores([detected([], [])] * 2).tolist() == [0.0, 0.0]
+    assert image_auc(np.zeros(2), [True, False]) == 0.5
+    assert len(right_and_scores([], [])) == 0
+    assert best_scores([]).tolist() == []
 
 
-def test_an_image_without_boxes_scores_nothing() -> None:
-    assert report.best_scores([detections([SQUARE, FAR], [0.75, 0.5]), detections([], [])]).tolist() == [0.75, 0]
+@pytest.mark.filterwarnings("error")
+def test_no_truth_at_all() -> None:
+    found = right_and_scores([detected(CELLS[:2], [0.9, 0.5])], tensors([[]]))
+    assert found["right"].tolist() == [False, False]
+    curve = froc_curve(found, num_truths=0, num_images=1)
+    assert curve["false_positives_per_image"].tolist() == [1, 2]
+    assert curve["sensitivity"].isna().all()
+
+
+def test_best_scores() -> None:
+    images = [detected(CELLS[:2], [0.75, 0.5]), detected([], []), detected(CELLS[:1], [0.125])]
+    assert best_scores(images).tolist() == [0.75, 0.0, 0.125]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_auc_by_pairs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive = [bool(value) for value in rng.integers(0, 2, size=40)]
+    scores = (rng.integers(0, 6, size=40) + 2 * np.array(positive)) / 8  # many ties
+    assert image_auc(scores, positive) == pytest.approx(oracle.auc(scores.tolist(), positive), abs=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("positive", [[True, True], [False, False], []])
+def test_auc_of_one_kind_of_image_only(positive: list[bool]) -> None:
+    assert math.isnan(image_auc(np.linspace(0, 1, len(positive)), positive))
 
 
 def test_calibration_by_hand() -> None:
-    boxes = pd.DataFrame(
-        {"image": 0, "score": [0.1, 0.25, 0.25001, 0.5, 1.0], "right": [False, True, True, False, True]}
+    # Four bins: (0, 1/4], (1/4, 1/2], (1/2, 3/4], (3/4, 1].
+    entries = [(0.125, False), (0.25, True), (0.375, False), (0.75, True), (0.625, True), (0.75, False), (0.6875, True)]
+    found = calibration(table(entries), bins=4)
+    assert list(found.columns) == ["low", "high", "boxes", "mean_score", "share_right"]
+    assert found["low"].tolist() == [0, 0.25, 0.5, 0.75]
+    assert found["high"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert found["boxes"].tolist() == [2, 1, 4, 0]
+    np.testing.assert_allclose(found["mean_score"], [0.1875, 0.375, 0.703125, NAN])
+    np.testing.assert_allclose(found["share_right"], [0.5, 0, 0.75, NAN])
+    wanted = (2 * 0.3125 + 1 * 0.375 + 4 * 0.046875) / 7
+    assert expected_calibration_error(found) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("bins", [1, 3, 7, 10, 15])
+def test_every_box_is_in_one_bin(bins: int) -> None:
+    scores = [float(np.float32(k / 210)) for k in range(1, 211)] + [k / 210 for k in range(1, 211)] + [1.0, 1e-30]
+    found = calibration(table([(score, False) for score in scores]), bins=bins)
+    assert len(found) == bins
+    assert found["boxes"].sum() == len(scores)
+    assert found["low"].iloc[0] == 0
+    assert found["high"].iloc[-1] == 1
+    assert (found["mean_score"] > found["low"] - 1e-7).all()
+    assert (found["mean_score"] <= found["high"] + 1e-7).all()
+
+
+@pytest.mark.parametrize("bins", [0, -1])
+def test_no_bin_is_refused(bins: int) -> None:
+    with pytest.raises(ValueError, match=str(bins)):
+        calibration(table([(0.5, True)]), bins=bins)
+
+
+def results(categories: list[int | None]) -> pd.DataFrame:
+    """Six images of four patients with 0, 0, 1, 2, 4 and 6 true boxes."""
+    images = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "true_patient": ["p", "p", "q", "r", "s", "s"],
+            "category": pd.array(categories, dtype="Int64"),
+            "left": "out",
+        }
     )
-    table = report.calibration(boxes, bins=4)
-    # A bin holds what lies above its low edge and up to its high one.
-    assert table["boxes"].tolist() == [2, 2, 0, 1]
-    assert table["mean_score"].fillna(-1).tolist() == pytest.approx([0.175, 0.375005, -1, 1])
-    assert table["share_right"].fillna(-1).tolist() == [0.5, 0.5, -1, 1]
-    expected = (2 * (0.5 - 0.175) + 2 * (0.5 - 0.375005) + 0) / 5
-    assert report.expected_calibration_error(table) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="one bin or more"):
-        report.calibration(boxes, bins=0)
+    finds = [[], [7], [0, 7], [1, 5, 6], [0, 1, 2, 3], [5]]
+    detections = [detected([CELLS[k] for k in find], [0.9 - n / 8 for n in range(len(find))]) for find in finds]
+    truths = tensors([CELLS[:count] for count in (0, 0, 1, 2, 4, 6)])
+    return image_results(
+        images=images, detections=detections, truths=truths, scores=np.array([NAN, 0, 0.5, 0.25, 1, 0.125])
+    )
 
 
-def test_without_any_detection_there_is_nothing_to_calibrate() -> None:
-    rows = report.right_and_scores([detections([], [])], [torch.tensor([SQUARE])])
-    table = report.calibration(rows, bins=3)
-    assert table["boxes"].tolist() == [0, 0, 0]
-    assert np.isnan(report.expected_calibration_error(table))
-    assert report.froc_curve(rows, num_truths=1, num_images=1).empty
-    assert report.sensitivity_at(report.froc_curve(rows, num_truths=1, num_images=1), 8) == 0
+def test_results_of_each_image() -> None:
+    found = results([1, 0, 2, 2, 2, 2])
+    names = ["image_id", "true_patient", "category", "true_boxes", "found", "false_positives", "score"]
+    assert list(found.columns) == names
+    assert found["image_id"].tolist() == list("abcdef")
+    assert found["true_boxes"].tolist() == [0, 0, 1, 2, 4, 6]
+    assert found["found"].tolist() == [0, 0, 1, 1, 4, 1]
+    assert found["false_positives"].tolist() == [0, 1, 1, 2, 0, 0]
+    np.testing.assert_array_equal(found["score"], [NAN, 0, 0.5, 0.25, 1, 0.125])
 
 
-def results() -> pd.DataFrame:
-    found, truths = worked()
-    images = pd.DataFrame({"image_id": ["a", "b", "c"], "true_patient": ["p", "p", "q"], "category": [2, 2, 0]})
-    return report.image_results(images=images, detections=found, truths=truths, scores=np.array([0.25, 0.5, 0.0]))
+def by_kind(found: pd.DataFrame, *names: str) -> dict[str, list[float]]:
+    return {str(row["kind"]): [float(row[name]) for name in names] for _, row in found.iterrows()}
 
 
-def test_what_came_of_each_image() -> None:
-    frame = results().set_index("image_id")
-    assert frame["true_boxes"].tolist() == [2, 1, 0]
-    assert frame["found"].tolist() == [1, 1, 0]
-    assert frame["false_positives"].tolist() == [1, 0, 1]
+@pytest.mark.parametrize("unknown", [UNKNOWN_CATEGORY, None])
+def test_counts_by_category(unknown: int | None) -> None:
+    found = by_category(results([1, 0, 2, 2, unknown, 2]), resamples=200, seed=0)
+    counts = by_kind(found, "images", "images_that_count", "true_boxes", "found", "images_with_detections")
+    assert counts == {
+        "No Lung Opacity / Not Normal": [1, 1, 0, 0, 1],
+        "Normal": [1, 0, 0, 0, 0],
+        "Lung Opacity": [3, 3, 9, 3, 3],
+        "category unknown": [1, 1, 4, 4, 1],
+    }
+    means = by_kind(found, "score", "false_positives_per_image")
+    assert means["Lung Opacity"] == pytest.approx([0.875 / 3, 1])
+    assert math.isnan(means["Normal"][0])
+    low, high = by_kind(found, "score_low", "score_high")["Lung Opacity"]
+    assert 0.125 <= low < 0.875 / 3 < high <= 0.5
 
 
-def test_results_by_category() -> None:
-    frame = results()
-    frame.loc[len(frame)] = ["d", "r", -1, 0, 0, 0, np.nan]
-    table = report.by_category(frame, resamples=20, seed=0).set_index("kind")
-    assert list(table.index) == ["No Lung Opacity / Not Normal", "Lung Opacity", "category unknown"]
-    opacity = table.loc["Lung Opacity"]
-    assert (opacity["images"], opacity["true_boxes"], opacity["found"]) == (2, 3, 2)
-    assert opacity["score"] == pytest.approx(0.375)
-    assert opacity["false_positives_per_image"] == 0.5
-    assert table.loc["category unknown", "images_that_count"] == 0
-    assert np.isnan(table.loc["category unknown", "score"])
+def test_counts_by_number_of_boxes() -> None:
+    found = by_number_of_boxes(results([1, 0, 2, 2, 2, 2]), resamples=200, seed=0)
+    assert by_kind(found, "images", "images_that_count", "true_boxes", "found", "score") == {
+        "0": [2, 1, 0, 0, 0.0],
+        "1": [1, 1, 1, 1, 0.5],
+        "2": [1, 1, 2, 1, 0.25],
+        "4 or more": [2, 2, 10, 5, 0.5625],
+    }
 
 
-def test_results_by_number_of_boxes() -> None:
-    frame = results()
-    frame["true_boxes"] = [7, 4, 0]
-    table = report.by_number_of_boxes(frame, resamples=20, seed=0)
-    assert table["kind"].tolist() == ["0", "4 or more"]
-    assert table["images"].tolist() == [1, 2]
-    assert table["images_with_detections"].tolist() == [1, 2]
+def test_all_categories_unknown() -> None:
+    found = by_category(results([UNKNOWN_CATEGORY] * 6), resamples=20, seed=0)
+    assert by_kind(found, "images", "true_boxes") == {"category unknown": [6, 13]}
+
+
+@pytest.mark.filterwarnings("error")
+def test_tables_of_no_image() -> None:
+    nothing = results([1] * 6).iloc[:0]
+    for function in (by_category, by_number_of_boxes):
+        assert function(nothing, resamples=20, seed=0).get("images", pd.Series(dtype=int)).sum() == 0
