@@ -14,8 +14,11 @@ from rsna_det.data.paths import matching_paths
 
 log = logging.getLogger(__name__)
 
-# In these two runs of one experiment may differ.
-_OWN_TO_A_RUN = ("data.fold", "seed", "run_dir", "resume", "hydra", "paths", "trainer", "logger", "data.num_workers")
+# In these, and what lies below them, two runs of one experiment may differ.
+_OWN_TO_A_RUN = (
+    "data.fold", "data.num_workers", "hydra", "logger", "paths", "resume", "run_dir", "score_untrained", "seed",
+    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar", "trainer.num_nodes", "trainer.strategy",
+)  # fmt: skip
 
 
 def run_folders(named: str | Sequence[str]) -> list[Path]:
@@ -48,16 +51,18 @@ def common_settings(folders: Sequence[Path]) -> tuple[DecodingSettings, int]:
     configs = [_saved_config(folder) for folder in folders]
     flat = [_flat(config) for config in configs]
     for folder, other in zip(folders[1:], flat[1:], strict=True):
-        differing = sorted(
-            key for key in flat[0].keys() | other.keys()
-            if flat[0].get(key) != other.get(key) and not key.startswith(_OWN_TO_A_RUN)
-        )  # fmt: skip
+        keys = sorted(flat[0].keys() | other.keys())
+        differing = [key for key in keys if flat[0].get(key) != other.get(key) and not _is_own(key)]
         listed = ", ".join(f"{key} ({flat[0].get(key)} / {other.get(key)})" for key in differing)
         if any(key == "data.image_size" or key.startswith("decoding.") for key in differing):
             raise ConfigError(f"{folders[0]} and {folder} do not decode alike: {listed}")
         if differing:
             log.warning("%s and %s differ in more than their fold: %s", folders[0], folder, listed)
     return build(configs[0].decoding), configs[0].data.image_size
+
+
+def _is_own(key: str) -> bool:
+    return any(key == own or key.startswith(f"{own}.") for own in _OWN_TO_A_RUN)
 
 
 def _saved_config(folder: Path) -> DictConfig:
