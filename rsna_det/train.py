@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,33 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from rsna_det.cell_folder import work_on
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, ConfigError, build, check_config
+from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
+from rsna_det.studies import check_launcher, plan_study, record_launch, show, study_asked_for
 from rsna_det.tracking import finish_tracking
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
 
+DRY_RUN = "--dry-run"
+"""List a study's cells and where they stand, and train none."""
+
 
 def main() -> None:
     """Start a run, a sweep (``-m``) or go on with a run (``resume=last``)."""
     set_up()
+    # Hydra wants no plus where the group has a place of its own; people write it, as for any other group.
+    sys.argv = [
+        argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
+    ]
     arguments = sys.argv[1:]
+    if study_asked_for(arguments):
+        _start_study(arguments)
+        return
     with errors_as_messages():
         if requested(arguments):
             _resume(arguments)
@@ -42,15 +56,44 @@ def main() -> None:
     _start()
 
 
+def _start_study(arguments: Sequence[str]) -> None:
+    """Train what is missing of a study's cells, and say at the end what went wrong."""
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    with errors_as_messages():
+        if requested(overrides):
+            raise ConfigError("a study goes on with the command that started it: leave resume= out")
+        study = plan_study(overrides)
+        check_launcher(overrides)
+        if DRY_RUN in arguments:
+            show(study)
+            return
+        record_launch(study)
+    # Hydra ends the process when a cell fails.
+    with suppress(SystemExit):
+        _start()
+    counts = show(study, only=("failed", "cut off", "missing", "running"))
+    if counts["finished"] + counts["running"] < len(study.cells):
+        sys.exit("error: not all cells are finished; the same command tries the rest again")
+
+
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
     config.run_dir = HydraConfig.get().runtime.output_dir
+    if config.study is not None:
+        # A launcher's jobs may be processes of their own.
+        set_up()
+        work_on(config, overrides=HydraConfig.get().overrides.task, train=_train_cell)
+        return
     if _is_sweep():
         # Hydra reports a failed cell after the others; ending the process here would end them too.
         run(config)
         return
     with errors_as_messages():
         run(config)
+
+
+def _train_cell(config: DictConfig, checkpoint: Path | None) -> None:
+    run(config, checkpoint=checkpoint)
 
 
 def _resume(arguments: Sequence[str]) -> None:
@@ -82,9 +125,11 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
     data = build(config.data, augmentation=build(config.augmentation))
     module = build_module(config)
     _try_optimizer(module)
-    callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+    provenance = Provenance(config)
+    callbacks = [*(build(node) for node in config.callbacks.values() if node is not None), provenance]
     try:
-        return _fit(config, module, data, callbacks, checkpoint)
+        with provenance.recorded():
+            return _fit(config, module, data, callbacks, checkpoint)
     finally:
         finish_tracking()
 
@@ -193,7 +238,8 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
         "  checkpoints": "checkpoints/",
         "  out-of-fold candidates": "predictions/",
         "  pictures": "images/",
-        "  configuration": ".hydra/",
+        "  configuration": "config.yaml, .hydra/",
+        "  made from": "provenance.json",
     }
     if "wandb" in config.logger:
         rows["  W&B"] = "wandb/"
@@ -209,4 +255,7 @@ def _best_score(trainer: Trainer) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    # By the name under which a launcher's processes find it.
+    from rsna_det import train  # noqa: PLW0406
+
+    train.main()
