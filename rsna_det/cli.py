@@ -39,6 +39,8 @@ def set_up() -> None:
     """Register what the configurations refer to and silence what only distracts."""
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
     OmegaConf.register_new_resolver("cell_id", lambda *, _root_: cell_id(_root_), replace=True)
+    # Ray reports on its use unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for chatty in ("pytorch_lightning", "timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It logs the tracebacks of errors that this package raises again with the file's name.
@@ -53,6 +55,8 @@ def set_up() -> None:
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning's hint on every machine of a cluster, where a run of one process is started without srun.
     warnings.filterwarnings("ignore", message=".*srun. command is available.*")
+    # conf/hydra/launcher/ray.yaml has the plugin's name, and says all that the plugin's own does.
+    warnings.filterwarnings("ignore", message=".*hydra/launcher/ray' is validated against ConfigStore.*")
     # Between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 

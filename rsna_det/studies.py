@@ -12,16 +12,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.cell_folder import CellState, State, state_of
 from rsna_det.cell_identity import cell_id
 from rsna_det.cli import errors_as_messages, print_table, set_up
 from rsna_det.config import CONF, ConfigError, check_config, closest, compose_config, override_key
+from rsna_det.processes import check_processes
 
 LAUNCHES = "launches"
 LAUNCHERS = {"ray": "hydra-ray-launcher", "slurm": "hydra-submitit-launcher"}
@@ -103,6 +105,7 @@ def plan_study(overrides: Sequence[str]) -> Study:
         config = compose_config("train", own)
         config.run_dir = "."
         check_config(config)
+        check_processes(config.trainer, sweep=True)
         own_id = cell_id(config)
         folder = Path(config.paths.studies) / name
         cell = Cell(id=own_id, folder=folder / own_id, overrides=tuple(own), epochs=config.trainer.max_epochs)
@@ -154,10 +157,10 @@ def record_launch(study: Study) -> Path:
 
 
 def check_launcher(overrides: Sequence[str]) -> None:
-    """Refuse a launcher whose plugin is not installed.
+    """Refuse a launcher whose plugin is not installed, or that would wait for GPUs that nobody has.
 
     Raises:
-        ConfigError: with the command that installs it.
+        ConfigError: with the remedy.
     """
     chosen = [override.partition("=")[2] for override in overrides if override_key(override) == "hydra/launcher"]
     for name in (name for name in chosen if name in LAUNCHERS):
@@ -165,6 +168,18 @@ def check_launcher(overrides: Sequence[str]) -> None:
             metadata.version(LAUNCHERS[name])
         except metadata.PackageNotFoundError as error:
             raise ConfigError(f"hydra/launcher={name} needs a plugin: pip install --editable '.[{name}]'") from error
+    if chosen[-1:] == ["ray"]:
+        _check_ray(_hydra_node(overrides).launcher.ray)
+
+
+def _check_ray(options: DictConfig) -> None:
+    elsewhere = options.init.address is not None or "RAY_ADDRESS" in os.environ
+    if options.remote.num_gpus and options.init.num_gpus is None and not elsewhere and not torch.cuda.is_available():
+        raise ConfigError(
+            "hydra/launcher=ray gives each job a GPU and this machine has none, so it would wait for ever: leave it out, "
+            "name a cluster with hydra.launcher.ray.init.address=<address>, or ask for none with "
+            "hydra.launcher.ray.remote.num_gpus=0"
+        )
 
 
 def show(study: Study, *, only: Sequence[State] = ()) -> Counter[State]:
@@ -210,16 +225,23 @@ def _arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def _cell_overrides(overrides: Sequence[str]) -> list[list[str]]:
     """What Hydra's sweeper makes of a study: the product of its parameters and of the command line's."""
+    params: Any = OmegaConf.to_container(_hydra_node(overrides).sweeper.params, resolve=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        parser = OverridesParser.create(config_loader=loader)
-        single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
-        compose_config("train", single)
-        node = compose("train", single, return_hydra_config=True).hydra.sweeper.params
-        params: Any = OmegaConf.to_container(node, resolve=True)
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         both = parser.parse_overrides([*(f"{key}={value}" for key, value in params.items()), *overrides])
         (batch,) = BasicSweeper.split_arguments(both, max_batch_size=None)
     return [[text for text in job if not text.startswith("hydra")] for job in batch]
+
+
+def _hydra_node(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own part of the configuration, without the options of which there are several values."""
+    parser = OverridesParser.create()
+    single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
+    # Its errors name the closest options.
+    compose_config("train", single)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node: DictConfig = compose("train", single, return_hydra_config=True).hydra
+        return node
 
 
 if __name__ == "__main__":

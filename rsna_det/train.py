@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from rsna_det.cell_folder import work_on
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, ConfigError, build, check_config
+from rsna_det.processes import check_processes
 from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.studies import check_launcher, plan_study, record_launch, show, study_asked_for
@@ -68,8 +69,8 @@ def _start_study(arguments: Sequence[str]) -> None:
             show(study)
             return
         record_launch(study)
-    # Hydra ends the process when a cell fails.
-    with suppress(SystemExit):
+    # Hydra ends the process when a cell fails; jobs of a cluster go on when this one is interrupted.
+    with suppress(SystemExit, KeyboardInterrupt):
         _start()
     counts = show(study, only=("failed", "cut off", "missing", "running"))
     if counts["finished"] + counts["running"] < len(study.cells):
@@ -120,7 +121,7 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
         ConfigError: before any data is read, for a configuration that cannot run.
     """
     check_config(config)
-    _check_devices(config)
+    _check_trainer(config)
     torch.manual_seed(config.seed)
     data = build(config.data, augmentation=build(config.augmentation))
     module = build_module(config)
@@ -152,13 +153,11 @@ def _fit(
     return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
 
 
-def _check_devices(config: DictConfig) -> None:
+def _check_trainer(config: DictConfig) -> None:
     options = config.trainer
     if options.gradient_clip_val is not None and options.gradient_clip_val < 0:
         raise ConfigError(f"optimizer.gradient_clip is {options.gradient_clip_val}; expected 0 (no clipping) or more")
-    several = str(options.strategy).startswith("ddp") or options.devices not in (1, "1")
-    if several and _is_sweep():
-        raise ConfigError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+    check_processes(options, sweep=_is_sweep())
 
 
 def _try_optimizer(module: DetectorModule) -> None:
