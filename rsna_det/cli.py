@@ -56,7 +56,7 @@ def set_up() -> None:
     # Lightning's hint on every machine of a cluster, where a run of one process is started without srun.
     warnings.filterwarnings("ignore", message=".*srun. command is available.*")
     # conf/hydra/launcher/ray.yaml has the plugin's name, and says all that the plugin's own does.
-    warnings.filterwarnings("ignore", message=".*hydra/launcher/ray' is validated against ConfigStore.*")
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore")
     # Between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 

@@ -71,9 +71,13 @@ class Provenance(Callback):
         self.data = fingerprint(root=data.root, images=data.images, tables=tables)
         self.data |= {"root": str(data.root.resolve())}
         self.entry["device"] = _device(trainer)
-        self.entry["first_epoch"] = trainer.current_epoch
-        self.entry["epoch_seconds"] = []
         self._write()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """The checkpoint, if there is one, is read."""
+        if trainer.is_global_zero:
+            self.entry |= {"first_epoch": trainer.current_epoch, "epoch_seconds": []}
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """An epoch's time counts from here."""

@@ -176,8 +176,8 @@ def _check_ray(options: DictConfig) -> None:
     elsewhere = options.init.address is not None or "RAY_ADDRESS" in os.environ
     if options.remote.num_gpus and options.init.num_gpus is None and not elsewhere and not torch.cuda.is_available():
         raise ConfigError(
-            "hydra/launcher=ray gives each job a GPU and this machine has none, so it would wait for ever: leave it out, "
-            "name a cluster with hydra.launcher.ray.init.address=<address>, or ask for none with "
+            "hydra/launcher=ray gives each job a GPU and this machine has none, so it would wait for ever: leave it "
+            "out, name a cluster with hydra.launcher.ray.init.address=<address>, or ask for none with "
             "hydra.launcher.ray.remote.num_gpus=0"
         )
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers.*",
     "ignore:.*in eval mode at the start.*",
     "ignore:.*smaller than the logging interval.*",
+    "ignore:.*exists and is not empty.*",
     "ignore:.*GPU available but not used.*",
     "ignore::DeprecationWarning",
 )
@@ -89,6 +90,15 @@ def test_a_run_that_fails_says_so_and_the_next_start_is_added(
     starts = record(tmp_path / "run")["starts"]
     assert [entry["outcome"] for entry in starts] == ["ValueError: no luck"] * 2
     assert [entry["git"] for entry in starts] == [None, None]
+
+
+def test_a_run_that_goes_on_has_an_entry_for_each_start(synthetic_root: Path, tmp_path: Path) -> None:
+    options = ["optimizer=paper", "data.limit_images=12"]
+    run(composed(synthetic_root, tmp_path, *options))
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    run(composed(synthetic_root, tmp_path, *options, "trainer.max_epochs=2"), checkpoint=checkpoint)
+    starts = record(tmp_path)["starts"]
+    assert [(start["first_epoch"], len(start["epoch_seconds"])) for start in starts] == [(0, 1), (1, 1)]
 
 
 def test_data_are_known_by_labels_images_and_folds(synthetic_root: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from rsna_det.config import CONF, ConfigError
 from rsna_det.studies import check_launcher, plan_study
 from tests.small_run import small_run
 
+pytestmark = pytest.mark.filterwarnings(r"ignore:\s*.hydra/launcher/ray. is validated against ConfigStore")
+
 
 @pytest.fixture(autouse=True)
 def ray() -> None:

@@ -81,7 +81,7 @@ def test_a_killed_job_goes_on_when_the_sweep_is_started_again(
         killed = study.cells[0]
         wait_until((killed.folder / "checkpoints" / "last.ckpt").is_file)
         job = json.loads((killed.folder / "provenance.json").read_text())["starts"][0]["environment"]["SLURM_JOB_ID"]
-        subprocess.run(["scancel", "--full", "--signal=KILL", job], env=slurm, check=True)
+        subprocess.run([shutil.which("scancel") or "scancel", "--full", "--signal=KILL", job], env=slurm, check=True)
         wait_until(lambda: states(study) == {"finished": 3, "cut off": 1})
         first.send_signal(signal.SIGINT)
         said, _ = first.communicate(timeout=60)
