@@ -5,7 +5,7 @@ import os
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
+from rsna_det.cell_identity import cell_id
 from rsna_det.config import ConfigError, cause_of, compose_config
 from rsna_det.data.cache import CacheError
 
@@ -37,6 +38,9 @@ EXPECTED_ERRORS = (
 def set_up() -> None:
     """Register what the configurations refer to and silence what only distracts."""
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("cell_id", lambda *, _root_: cell_id(_root_), replace=True)
+    # Ray reports on its use unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     for chatty in ("pytorch_lightning", "timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It logs the tracebacks of errors that this package raises again with the file's name.
@@ -49,6 +53,10 @@ def set_up() -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     # Batch norm's frozen statistics are meant.
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
+    # Lightning's hint on every machine of a cluster, where a run of one process is started without srun.
+    warnings.filterwarnings("ignore", message=".*srun. command is available.*")
+    # conf/hydra/launcher/ray.yaml has the plugin's name, and says all that the plugin's own does.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated against ConfigStore")
     # Between Lightning and torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
@@ -85,6 +93,20 @@ def table_of(title: str, rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     Console().print(table)
+
+
+def print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print a line and a table of several columns, the last two of which may take several lines."""
+    console = Console()
+    console.print(title, soft_wrap=True)
+    if not rows:
+        return
+    table = Table(show_header=False)
+    for column in range(len(rows[0])):
+        table.add_column(no_wrap=column < len(rows[0]) - 2, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _write_traceback(error: BaseException) -> None:

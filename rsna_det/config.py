@@ -23,6 +23,7 @@ RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 TOP_LEVEL: dict[str, Any] = {
     "name": str,
+    "study": str | None,
     "seed": int,
     "score_untrained": bool,
     "folds_only": bool,

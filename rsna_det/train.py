@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,34 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from rsna_det.cell_folder import work_on
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, ConfigError, build, check_config
+from rsna_det.processes import check_processes
+from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
+from rsna_det.studies import check_launcher, plan_study, record_launch, show, study_asked_for
 from rsna_det.tracking import finish_tracking
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
 
+DRY_RUN = "--dry-run"
+"""List a study's cells and where they stand, and train none."""
+
 
 def main() -> None:
     """Start a run, a sweep (``-m``) or go on with a run (``resume=last``)."""
     set_up()
+    # Hydra wants no plus where the group has a place of its own; people write it, as for any other group.
+    sys.argv = [
+        argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
+    ]
     arguments = sys.argv[1:]
+    if study_asked_for(arguments):
+        _start_study(arguments)
+        return
     with errors_as_messages():
         if requested(arguments):
             _resume(arguments)
@@ -42,15 +57,44 @@ def main() -> None:
     _start()
 
 
+def _start_study(arguments: Sequence[str]) -> None:
+    """Train what is missing of a study's cells, and say at the end what went wrong."""
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    with errors_as_messages():
+        if requested(overrides):
+            raise ConfigError("a study goes on with the command that started it: leave resume= out")
+        study = plan_study(overrides)
+        check_launcher(overrides)
+        if DRY_RUN in arguments:
+            show(study)
+            return
+        record_launch(study)
+    # Hydra ends the process when a cell fails; jobs of a cluster go on when this one is interrupted.
+    with suppress(SystemExit, KeyboardInterrupt):
+        _start()
+    counts = show(study, only=("failed", "cut off", "missing", "running"))
+    if counts["finished"] + counts["running"] < len(study.cells):
+        sys.exit("error: not all cells are finished; the same command tries the rest again")
+
+
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
     config.run_dir = HydraConfig.get().runtime.output_dir
+    if config.study is not None:
+        # A launcher's jobs may be processes of their own.
+        set_up()
+        work_on(config, overrides=HydraConfig.get().overrides.task, train=_train_cell)
+        return
     if _is_sweep():
         # Hydra reports a failed cell after the others; ending the process here would end them too.
         run(config)
         return
     with errors_as_messages():
         run(config)
+
+
+def _train_cell(config: DictConfig, checkpoint: Path | None) -> None:
+    run(config, checkpoint=checkpoint)
 
 
 def _resume(arguments: Sequence[str]) -> None:
@@ -77,14 +121,16 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
         ConfigError: before any data is read, for a configuration that cannot run.
     """
     check_config(config)
-    _check_devices(config)
+    _check_trainer(config)
     torch.manual_seed(config.seed)
     data = build(config.data, augmentation=build(config.augmentation))
     module = build_module(config)
     _try_optimizer(module)
-    callbacks = [build(node) for node in config.callbacks.values() if node is not None]
+    provenance = Provenance(config)
+    callbacks = [*(build(node) for node in config.callbacks.values() if node is not None), provenance]
     try:
-        return _fit(config, module, data, callbacks, checkpoint)
+        with provenance.recorded():
+            return _fit(config, module, data, callbacks, checkpoint)
     finally:
         finish_tracking()
 
@@ -107,13 +153,11 @@ def _fit(
     return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
 
 
-def _check_devices(config: DictConfig) -> None:
+def _check_trainer(config: DictConfig) -> None:
     options = config.trainer
     if options.gradient_clip_val is not None and options.gradient_clip_val < 0:
         raise ConfigError(f"optimizer.gradient_clip is {options.gradient_clip_val}; expected 0 (no clipping) or more")
-    several = str(options.strategy).startswith("ddp") or options.devices not in (1, "1")
-    if several and _is_sweep():
-        raise ConfigError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+    check_processes(options, sweep=_is_sweep())
 
 
 def _try_optimizer(module: DetectorModule) -> None:
@@ -193,7 +237,8 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
         "  checkpoints": "checkpoints/",
         "  out-of-fold candidates": "predictions/",
         "  pictures": "images/",
-        "  configuration": ".hydra/",
+        "  configuration": "config.yaml, .hydra/",
+        "  made from": "provenance.json",
     }
     if "wandb" in config.logger:
         rows["  W&B"] = "wandb/"
@@ -209,4 +254,7 @@ def _best_score(trainer: Trainer) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    # By the name under which a launcher's processes find it.
+    from rsna_det import train  # noqa: PLW0406
+
+    train.main()
