@@ -29,13 +29,44 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
-    """A paired difference; ``p_value`` is two-sided, of no difference."""
+    """A paired difference with the deviation of its resamples; ``p_value`` is two-sided, of no difference."""
 
+    standard_error: float
     p_value: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageShares:
+    """What each image adds to the sum and to the count of a mean.
+
+    An image that counts in some of several splits or seeds and not in others has a share of a count.
+
+    Attributes:
+        sums: of each image.
+        counts: of each image.
+    """
+
+    sums: Float64[np.ndarray, " images"]
+    counts: Float64[np.ndarray, " images"]
+
+    @classmethod
+    def of(cls, scores: Float[np.ndarray, " images"]) -> "ImageShares":
+        """Of plain scores, NaN where an image does not count."""
+        counted = ~np.isnan(scores)
+        return cls(sums=np.where(counted, scores, 0.0).astype(np.float64), counts=counted.astype(np.float64))
+
+    @classmethod
+    def mean(cls, parts: Sequence["ImageShares"]) -> "ImageShares":
+        """The mean of several, for the same images."""
+        sums = np.mean([part.sums for part in parts], axis=0)
+        return cls(sums=sums, counts=np.mean([part.counts for part in parts], axis=0))
+
+    def __len__(self) -> int:
+        return len(self.sums)
+
+
 def bootstrap_mean(
-    scores: Float[np.ndarray, " images"],
+    scores: Float[np.ndarray, " images"] | ImageShares,
     *,
     true_patients: Sequence[str],
     resamples: int,
@@ -45,7 +76,7 @@ def bootstrap_mean(
     """The mean over the images that count, with its percentile interval.
 
     Args:
-        scores: of each image; NaN where it does not count.
+        scores: of each image, NaN where it does not count; or the images' shares.
         true_patients: of each image.
         resamples: of the patients, with replacement.
         seed: of the resampling.
@@ -65,8 +96,8 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    first: Float[np.ndarray, " images"],
-    second: Float[np.ndarray, " same_images"],
+    first: Float[np.ndarray, " images"] | ImageShares,
+    second: Float[np.ndarray, " same_images"] | ImageShares,
     *,
     true_patients: Sequence[str],
     resamples: int,
@@ -88,7 +119,14 @@ def paired_difference(
     ]
     differences = np.concatenate(drawn)
     low, high = _bounds(differences, level)
-    return Difference(estimate=estimate, low=low, high=high, p_value=_p_value(differences))
+    known = differences[~np.isnan(differences)]
+    return Difference(
+        estimate=estimate,
+        low=low,
+        high=high,
+        standard_error=float(known.std()) if len(known) else float("nan"),
+        p_value=_p_value(known),
+    )
 
 
 def _owners(
@@ -104,11 +142,11 @@ def _owners(
 
 
 def _sums_and_counts(
-    scores: Float[np.ndarray, " images"], owners: Int[np.ndarray, " images"], patients: int
+    scores: Float[np.ndarray, " images"] | ImageShares, owners: Int[np.ndarray, " images"], patients: int
 ) -> tuple[Float64[np.ndarray, " patients"], Float64[np.ndarray, " patients"]]:
-    counted = ~np.isnan(scores)
-    sums = np.bincount(owners, weights=np.where(counted, scores, 0), minlength=patients)
-    return sums, np.bincount(owners, weights=counted.astype(np.float64), minlength=patients)
+    shares = scores if isinstance(scores, ImageShares) else ImageShares.of(scores)
+    sums = np.bincount(owners, weights=shares.sums, minlength=patients)
+    return sums, np.bincount(owners, weights=shares.counts, minlength=patients)
 
 
 def _weights(patients: int, resamples: int, seed: int) -> Iterator[Float64[np.ndarray, "_ patients"]]:
@@ -135,8 +173,7 @@ def _bounds(values: Float64[np.ndarray, " resamples"], level: float) -> tuple[fl
 
 def _p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
     """Twice the share of resamples on the far side of 0, the observed sample counted as one of them."""
-    known = differences[~np.isnan(differences)]
-    if not len(known):
+    if not len(differences):
         return float("nan")
-    below, above = np.count_nonzero(known <= 0), np.count_nonzero(known >= 0)
-    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + len(known))))
+    below, above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)
+    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + len(differences))))
