@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rsna_det.cell_identity import cell_id, identity
-from tests.small_run import composed
+from tests.runs import composed
 
 
 @pytest.fixture(scope="module")

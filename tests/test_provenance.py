@@ -15,7 +15,7 @@ from rsna_det.data.fingerprint import fingerprint
 from rsna_det.data.labels import read_labels
 from rsna_det.provenance import git_state
 from rsna_det.train import run
-from tests.small_run import composed
+from tests.runs import composed
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*treespec.*",

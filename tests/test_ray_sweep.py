@@ -12,7 +12,7 @@ import pytest
 from rsna_det.cli import set_up
 from rsna_det.config import CONF, ConfigError
 from rsna_det.studies import check_launcher, plan_study
-from tests.small_run import small_run
+from tests.runs import small_run
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*.hydra/launcher/ray. is validated against ConfigStore")
 

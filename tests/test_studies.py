@@ -25,7 +25,7 @@ from rsna_det.studies import (
     study_asked_for,
     study_names,
 )
-from tests.small_run import composed, small_run
+from tests.runs import composed, small_run
 
 CELLS_A_FOLD = {
     "augmentations": 5,

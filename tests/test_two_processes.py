@@ -14,7 +14,7 @@ from rsna_det.config import CONF, ConfigError, build
 from rsna_det.processes import check_processes
 from rsna_det.studies import plan_study
 from rsna_det.train import build_module
-from tests.small_run import composed, small_run
+from tests.runs import composed, small_run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*treespec.*",

@@ -17,7 +17,7 @@ import pytest
 from rsna_det.cli import set_up
 from rsna_det.config import CONF
 from rsna_det.studies import Study, launched_study, plan_study
-from tests.small_run import small_run
+from tests.runs import small_run
 
 HERE = Path(__file__).parent
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "munged")
