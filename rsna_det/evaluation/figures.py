@@ -102,6 +102,34 @@ def calibration_figure(table: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
+def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Path) -> None:
+    """Variants' scores and their differences to a baseline, each with its interval (paper, figure 7).
+
+    Args:
+        table: of :func:`rsna_det.evaluation.comparison.compare` with the variants as index; a column ``paper`` is shown
+            beside the scores.
+        baseline: the variant that the others are held against.
+        title: of the figure.
+        path: of the picture to write.
+    """
+    figure = Figure(figsize=(9, 1.6 + 0.45 * len(table)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    rows = np.arange(len(table))[::-1]
+    for axes, name in ((left, "map"), (right, "difference")):
+        bounds = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
+        axes.errorbar(table[name], rows, xerr=bounds, fmt="o", capsize=3, label="ours, 95% interval")
+        axes.grid(axis="x", alpha=0.3)
+    if "paper" in table and table["paper"].notna().any():
+        left.plot(table["paper"], rows, "D", color="darkorange", label="paper")
+        left.legend(fontsize=8)
+    right.axvline(0, color="grey", linestyle=":")
+    left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, honestly chosen epoch and cut")
+    left.set_ylim(-0.6, len(table) - 0.4)
+    right.set(xlabel=f"difference to {baseline}")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
 def _frame(column: int, row: int, colour: str) -> Rectangle:
     return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=1.8)
 

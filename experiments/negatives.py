@@ -1,0 +1,14 @@
+"""Section 4.1: training images without boxes, or none of them."""
+
+from experiments.runs import StudyReport, main
+
+REPORT = StudyReport(
+    study="negatives",
+    title="With and without training images without boxes (section 4.1)",
+    option="data.train_negatives",
+    baseline="True",
+    paper={},
+)
+
+if __name__ == "__main__":
+    main(REPORT)

@@ -1,0 +1,14 @@
+"""Section 4.1: the extra output for small anchors, P2."""
+
+from experiments.runs import StudyReport, main
+
+REPORT = StudyReport(
+    study="p2",
+    title="With and without the output for small anchors (section 4.1)",
+    option="model.levels",
+    baseline="[2, 3, 4, 5, 6, 7]",
+    paper={},
+)
+
+if __name__ == "__main__":
+    main(REPORT)

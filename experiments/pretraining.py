@@ -1,0 +1,14 @@
+"""Section 4.2: an encoder pre-trained on ImageNet, or none."""
+
+from experiments.runs import StudyReport, main
+
+REPORT = StudyReport(
+    study="pretraining",
+    title="Pre-trained on ImageNet or not (section 4.2)",
+    option="encoder.pretrained",
+    baseline="False",
+    paper={},
+)
+
+if __name__ == "__main__":
+    main(REPORT)

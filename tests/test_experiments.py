@@ -1,0 +1,110 @@
+"""Studies to tables: the numbers are those of the cells, and an unfinished study is told and not shown."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from experiments import runs
+from experiments.runs import StudyReport, finished_variants, study_table
+from rsna_det.cli import set_up
+from rsna_det.config import ConfigError, compose_config
+from rsna_det.studies import plan_study, study_names
+from tests.runs import small, small_run
+
+EXPERIMENTS = Path(runs.__file__).parent
+MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if path.stem != "runs")
+
+
+def report_of(module: str) -> StudyReport:
+    found: StudyReport = importlib.import_module(f"experiments.{module}").REPORT
+    return found
+
+
+@pytest.fixture(scope="module")
+def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished study of two variants on two folds."""
+    folder = tmp_path_factory.mktemp("studies")
+    finding = [text for text in small(synthetic_root) if text.startswith(("decoding", "model."))]
+    options = small_run(synthetic_root, *finding, "model.levels=[2,3,4,5,6,7]", f"paths.studies={folder}")
+    command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    subprocess.run(command, check=True, capture_output=True, env=clean)
+    return folder
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_names_what_its_study_varies(module: str, synthetic_root: Path) -> None:
+    report = report_of(module)
+    assert report.study == module
+    set_up()
+    study = plan_study([f"sweep={module}", f"data.root={synthetic_root}", "data.fold=0"])
+    values = {
+        str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        for value in (OmegaConf.select(compose_config("train", c.overrides), report.option) for c in study.cells)
+    }
+    assert len(values) > 1
+    assert report.baseline in values
+    assert set(report.paper) <= values
+
+
+def test_every_study_has_its_module() -> None:
+    # Table 4's is an ensemble: `rsna_det.predict` makes it and `rsna_det.evaluate` scores it.
+    assert set(study_names()) - {"ensemble"} == set(MODULES)
+
+
+def test_a_study_becomes_a_table(studies: Path) -> None:
+    report = report_of("negatives")
+    variants = finished_variants(report, [f"paths.studies={studies}"])
+    assert {variant.name: {seed: len(f) for seed, f in variant.seeds.items()} for variant in variants} == {
+        "True": {0: 2},
+        "False": {0: 2},
+    }
+    table, sentences = study_table(report, variants)
+    rows = table.set_index("variant")
+    assert rows.loc["True", "difference"] == 0
+    assert rows.loc["False", "difference"] == pytest.approx(
+        rows.loc["False", "map"] - rows.loc["True", "map"], abs=1e-12
+    )
+    for _, row in rows.iterrows():
+        assert row["map_low"] <= row["map"] <= row["map_high"]
+        # A mean over all images lies between those over its parts.
+        folds = sorted([row["fold 0"], row["fold 1"]])
+        assert folds[0] <= row["map"] <= folds[1]
+    assert rows["map"].max() > 0
+    assert "against True" in sentences or "difference to True" in sentences
+    assert "Training noise is left out: 1 seed a variant" in sentences
+
+
+def test_the_command_writes_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments.negatives", f"paths.studies={studies}"])
+    runs.main(report_of("negatives"))
+    folder = studies / "negatives" / "report"
+    assert pd.read_csv(folder / "negatives.csv")["variant"].astype(str).tolist() == ["True", "False"]
+    assert "| variant | map |" in (folder / "negatives.md").read_text()
+    pixels = np.asarray(Image.open(folder / "negatives.png").convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    cells = sorted(path.parent for path in (tmp_path / "negatives").glob("*/result.json"))
+    (cells[0] / "result.json").unlink()
+    shutil.rmtree(cells[1])
+    with pytest.raises(ConfigError, match="2 of the 4 cells of negatives are not finished") as raised:
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+    assert f"{cells[0].name} cut off" in str(raised.value)
+    assert f"{cells[1].name} missing" in str(raised.value)
+
+
+def test_a_study_that_was_never_started_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no record of a start: begin with `python -m rsna_det\.train"):
+        finished_variants(report_of("p2"), [f"paths.studies={tmp_path}"])
