@@ -74,7 +74,7 @@ def check_command_line(name: str) -> None:
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """End the process with one message for an expected error; the traceback goes to the run's log."""
+    """End the process with one message for an expected error or Ctrl-C; an error's traceback goes to the run's log."""
     try:
         yield
     except EXPECTED_ERRORS as error:
@@ -83,6 +83,8 @@ def errors_as_messages() -> Iterator[None]:
             raise cause from None
         _write_traceback(error)
         sys.exit(f"error: {_explained(cause)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 def table_of(title: str, rows: Mapping[str, str]) -> None:
