@@ -110,7 +110,8 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
         places: overrides of where studies are.
 
     Raises:
-        ConfigError: if the study was never started, or a cell is not finished; the message lists those.
+        ConfigError: if the study was never started, two of its cells differ in something else, or a cell is not
+            finished; the message lists those.
     """
     study = launched_study(report.study, places)
     states = [(cell, cell.state) for cell in study.cells]
@@ -124,7 +125,13 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
     for cell in study.cells:
         config = _config(cell.folder)
         value = str(_plain(OmegaConf.select(config, report.option)))
-        found.setdefault(value, {}).setdefault(config.seed, {})[config.data.fold] = cell.folder
+        folds = found.setdefault(value, {}).setdefault(config.seed, {})
+        twin = folds.setdefault(config.data.fold, cell.folder)
+        if twin != cell.folder:
+            raise ConfigError(
+                f"{twin} and {cell.folder} have the same {report.option}, seed and fold: they differ in something "
+                "else, start the study with one value of that"
+            )
     return [
         Variant(name=value, seeds={seed: tuple(folds[f] for f in sorted(folds)) for seed, folds in seeds.items()})
         for value, seeds in found.items()

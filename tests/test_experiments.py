@@ -105,6 +105,16 @@ def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path)
     assert f"{cells[1].name} missing" in str(raised.value)
 
 
+def test_cells_that_differ_in_something_else_are_not_mixed(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    for path in (tmp_path / "negatives").glob("*/.hydra/config.yaml"):
+        config = OmegaConf.load(path)
+        config.data.fold = 0
+        OmegaConf.save(config, path)
+    with pytest.raises(ConfigError, match=r"have the same data.train_negatives, seed and fold"):
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
 def test_a_study_that_was_never_started_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no record of a start: begin with `python -m rsna_det\.train"):
         finished_variants(report_of("p2"), [f"paths.studies={tmp_path}"])
