@@ -121,7 +121,7 @@ def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Pat
         axes.grid(axis="x", alpha=0.3)
     if "paper" in table and table["paper"].notna().any():
         left.plot(table["paper"], rows, "D", color="darkorange", label="paper")
-        left.legend(fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     right.axvline(0, color="grey", linestyle=":")
     left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, honestly chosen epoch and cut")
     left.set_ylim(-0.6, len(table) - 0.4)
