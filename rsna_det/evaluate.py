@@ -14,11 +14,24 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from rsna_det.cli import check_command_line, errors_as_messages, set_up
-from rsna_det.config import CONF, ConfigError, check_config
+from rsna_det.config import CONF, ConfigError, check_config, compose_config
 from rsna_det.score_predictions import score_predictions
 from rsna_det.score_runs import score_runs
 
 log = logging.getLogger(__name__)
+
+_OF_RUNS = (
+    "cut_grid",
+    "nms_ious",
+    "epoch",
+    "cut",
+    "nms_iou",
+    "choose_nms_iou",
+    "size_rule",
+    "save_operating_point",
+    "splits",
+)
+_OF_PREDICTIONS = ("labels", "patients_csv", "ids")
 
 
 def main() -> None:
@@ -50,6 +63,7 @@ def run(config: DictConfig) -> dict[str, float]:
         raise ConfigError("give either runs=<run folders>, or predictions=<folder> with labels=<folder or csv>")
     if config.predictions is not None and config.labels is None:
         raise ConfigError("predictions are scored against labels: give labels=<challenge folder or table of boxes>")
+    _refuse_options_of_the_other(config)
     # One operation on a few boxes at a time: threads would only wait for one another.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -58,6 +72,16 @@ def run(config: DictConfig) -> dict[str, float]:
         return score_runs(config, folder) if config.runs is not None else score_predictions(config, folder)
     finally:
         torch.set_num_threads(threads)
+
+
+def _refuse_options_of_the_other(config: DictConfig) -> None:
+    """An option that would not act must not be taken for one that did."""
+    unused = _OF_PREDICTIONS if config.runs is not None else _OF_RUNS
+    default = compose_config("evaluate", [])
+    given = [name for name in unused if config[name] != default[name]]
+    if given:
+        used = "runs" if config.runs is not None else "predictions"
+        raise ConfigError(f"{', '.join(given)} would not act with {used}=: leave it out")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,10 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def _files(source: Path) -> pd.DataFrame:
     """The files that were predicted, by image id: ``width`` and ``height`` (source pixels), NaN where unreadable."""
-    files = pd.read_csv(source / FILES, dtype={"image_id": str}).set_index("image_id")
+    # An image may be called NA: only a size is ever missing.
+    no_size = {"width": [""], "height": [""]}
+    files = pd.read_csv(source / FILES, dtype={"image_id": str}, keep_default_na=False, na_values=no_size)
+    files = files.set_index("image_id")
     unreadable = files.index[files["width"].isna()]
     if len(unreadable):
         log.warning(
@@ -91,6 +94,8 @@ def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
     if config.ids is not None:
         _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")
     log.info("%d of %d predicted images have labels and are scored", len(truth), len(files))
+    if config.patients_csv is None:
+        log.warning("without patients_csv every image counts as a patient of its own: the intervals are too narrow")
     return truth
 
 

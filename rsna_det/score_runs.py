@@ -112,6 +112,8 @@ def _say_what_is_missing(joined: OutOfFold) -> None:
     for folder in joined.folders:
         if not (folder / "result.json").is_file():
             log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
+    if joined.partial_epochs:
+        log.warning("only some runs have tables of the epochs %s: they are left out", list(joined.partial_epochs))
     if joined.missing_folds:
         log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
 
@@ -219,6 +221,8 @@ def _sections(scores: RunScores) -> dict[str, str]:
     per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
     folds = per_fold.agg(images="size", images_that_count="count", map="mean").reset_index()
     missing = f"\n\nNot validated by any run: folds {list(joined.missing_folds)}." if joined.missing_folds else ""
+    if joined.partial_epochs:
+        missing += f"\n\nLeft out, since only some runs have tables of them: epochs {list(joined.partial_epochs)}."
     capped = scores.capped["image_id"].tolist()
     named = f" (the first: {', '.join(capped[:_NAMED])}; all in capped_images.csv)" if capped else ""
     return {

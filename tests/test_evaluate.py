@@ -152,6 +152,15 @@ def test_images_at_the_cap_are_counted_and_named(copied: list[Path], tmp_path: P
     assert f"1 of {len(frame)} images had more than 3000" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_epochs_that_only_some_runs_have_are_told(
+    copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images_path(copied[1] / "predictions", 1).unlink()
+    evaluated(tmp_path / "out", runs(copied))
+    for text in (caplog.text, (tmp_path / "out" / "report.md").read_text()):
+        assert "only some runs have tables of" in text
+
+
 def test_one_fold_twice_is_refused(folds: list[Path], copied: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"validated more than once .*one run for each fold"):
         evaluated(tmp_path / "out", runs([folds[0], copied[0]]))
@@ -198,6 +207,8 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
         (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
+        (["runs={run}", "ids=a"], "ids would not act with runs="),
+        (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would not act with predictions="),
         (["runs={run}", "splits=many"], "splits is 'many'"),
         (["runs={run}", "splits=0"], "one split or more"),
     ],

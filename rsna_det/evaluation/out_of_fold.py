@@ -33,12 +33,14 @@ class OutOfFold:
         images: one row an image, run after run, in the order of everything else: the columns of
             :data:`~rsna_det.evaluation.predictions.TRUTH_SCHEMA` and ``run``, the number of its folder.
         epochs: that every run has tables of.
+        partial_epochs: that only some runs have tables of; they are left out.
         missing_folds: folds whose images no run validates on.
     """
 
     folders: tuple[Path, ...]
     images: pd.DataFrame
     epochs: tuple[int, ...]
+    partial_epochs: tuple[int, ...]
     missing_folds: tuple[int, ...]
 
     @property
@@ -100,10 +102,13 @@ def open_runs(folders: Sequence[Path]) -> OutOfFold:
     _check_once(images, folders)
     _check_labels(truths, folders)
     folds = {int(fold) for truth in truths for fold in truth["fold"].unique() if fold >= 0}
+    epochs = _common_epochs(folders)
+    every = set.union(*(_epochs(folder / "predictions") for folder in folders))
     return OutOfFold(
         folders=tuple(folders),
         images=images,
-        epochs=_common_epochs(folders),
+        epochs=epochs,
+        partial_epochs=tuple(sorted(every - set(epochs))),
         missing_folds=tuple(sorted(folds - set(images["fold"].tolist()))),
     )
 
