@@ -4,7 +4,6 @@ A study's module names the option in which its variants differ, the baseline and
 :func:`main`.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ from rsna_det.evaluation.thresholds import score_grid
 from rsna_det.evaluation.uncertainty import ImageShares
 from rsna_det.run_folders import common_settings
 from rsna_det.studies import launched_study
-
-log = logging.getLogger(__name__)
 
 SPLITS, RESAMPLES, SEED = 20, 2000, 0
 """Of the honest selection and of the bootstrap."""

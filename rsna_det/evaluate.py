@@ -5,7 +5,6 @@ point chosen honestly and optimistically, and what the detector is worth there. 
 against labels, for each rule of box sizes (table 4's method column).
 """
 
-import logging
 from pathlib import Path
 
 import hydra
@@ -17,8 +16,6 @@ from rsna_det.cli import check_command_line, errors_as_messages, set_up
 from rsna_det.config import CONF, ConfigError, check_config, compose_config
 from rsna_det.score_predictions import score_predictions
 from rsna_det.score_runs import score_runs
-
-log = logging.getLogger(__name__)
 
 _OF_RUNS = (
     "cut_grid",

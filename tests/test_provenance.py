@@ -15,17 +15,9 @@ from rsna_det.data.fingerprint import fingerprint
 from rsna_det.data.labels import read_labels
 from rsna_det.provenance import git_state
 from rsna_det.train import run
-from tests.runs import composed
+from tests.runs import TRAINING_WARNINGS, composed
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*treespec.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*in eval mode at the start.*",
-    "ignore:.*smaller than the logging interval.*",
-    "ignore:.*exists and is not empty.*",
-    "ignore:.*GPU available but not used.*",
-    "ignore::DeprecationWarning",
-)
+pytestmark = TRAINING_WARNINGS
 
 
 @pytest.fixture(scope="module")

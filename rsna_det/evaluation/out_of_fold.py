@@ -102,13 +102,13 @@ def open_runs(folders: Sequence[Path]) -> OutOfFold:
     _check_once(images, folders)
     _check_labels(truths, folders)
     folds = {int(fold) for truth in truths for fold in truth["fold"].unique() if fold >= 0}
-    epochs = _common_epochs(folders)
-    every = set.union(*(_epochs(folder / "predictions") for folder in folders))
+    every = [_epochs(folder / "predictions") for folder in folders]
+    epochs = _common_epochs(folders, every)
     return OutOfFold(
         folders=tuple(folders),
         images=images,
         epochs=epochs,
-        partial_epochs=tuple(sorted(every - set(epochs))),
+        partial_epochs=tuple(sorted(set.union(*every) - set(epochs))),
         missing_folds=tuple(sorted(folds - set(images["fold"].tolist()))),
     )
 
@@ -153,8 +153,7 @@ def _labels(truth: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _common_epochs(folders: Sequence[Path]) -> tuple[int, ...]:
-    every = [_epochs(folder / "predictions") for folder in folders]
+def _common_epochs(folders: Sequence[Path], every: Sequence[set[int]]) -> tuple[int, ...]:
     common = sorted(set.intersection(*every))
     if not common:
         listed = "; ".join(f"{folder}: {sorted(e) or 'none'}" for folder, e in zip(folders, every, strict=True))
