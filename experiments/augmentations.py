@@ -1,6 +1,7 @@
 """Table 3 and figure 7: the five augmentation sets."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="augmentations",

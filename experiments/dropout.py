@@ -1,6 +1,7 @@
 """Figure 4 and section 4.4: dropout on the global class output."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="dropout",

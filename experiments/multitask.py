@@ -1,6 +1,7 @@
 """Figure 3 and section 4.4: with and without the global class output."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="multitask",

@@ -1,6 +1,7 @@
 """Section 4.1: training images without boxes, or none of them."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="negatives",

@@ -1,6 +1,7 @@
 """Section 4.1: the extra output for small anchors, P2."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="p2",

@@ -1,6 +1,7 @@
 """Section 4.2: an encoder pre-trained on ImageNet, or none."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="pretraining",

@@ -1,6 +1,7 @@
 """The text's recipe against what the published code does where it differs."""
 
-from experiments.runs import StudyReport, main
+from experiments.reporting.report import main
+from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="published",

@@ -13,15 +13,17 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from experiments import runs
-from experiments.runs import StudyReport, finished_variants, study_table
+import experiments
+from experiments.reporting.report import main
+from experiments.reporting.runs import finished_variants, study_table
+from experiments.reporting.study_report import StudyReport
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
 from rsna_det.studies import plan_study, study_names
 from tests.runs import small, small_run
 
-EXPERIMENTS = Path(runs.__file__).parent
-MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if path.stem != "runs")
+EXPERIMENTS = Path(str(experiments.__file__)).parent
+MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "REPORT = " in path.read_text())
 
 
 def report_of(module: str) -> StudyReport:
@@ -86,7 +88,7 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
 
 def test_the_command_writes_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["experiments.negatives", f"paths.studies={studies}"])
-    runs.main(report_of("negatives"))
+    main(report_of("negatives"))
     folder = studies / "negatives" / "report"
     assert pd.read_csv(folder / "negatives.csv")["variant"].astype(str).tolist() == ["True", "False"]
     assert "| variant | map |" in (folder / "negatives.md").read_text()

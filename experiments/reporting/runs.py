@@ -1,27 +1,18 @@
-"""Finished cells of a study -> variants, compared honestly: the only code that the studies' modules share.
+"""Finished cells of a study -> variants, compared honestly."""
 
-A study's module names the option in which its variants differ, the baseline and the paper's values, and calls
-:func:`main`.
-"""
-
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from rsna_det.cli import errors_as_messages, set_up
+from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config import ConfigError
 from rsna_det.evaluation.comparison import compare, conclusion, honest_shares
-from rsna_det.evaluation.figures import interval_figure
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
-from rsna_det.evaluation.report import markdown_table
 from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.thresholds import score_grid
 from rsna_det.evaluation.uncertainty import ImageShares
@@ -30,35 +21,6 @@ from rsna_det.studies import launched_study
 
 SPLITS, RESAMPLES, SEED = 20, 2000, 0
 """Of the honest selection and of the bootstrap."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyReport:
-    """What a study's module says of it.
-
-    Attributes:
-        study: name of its file in conf/sweep.
-        title: what it shows, with the paper's table or figure.
-        option: path of the option in which its variants differ, in a run's configuration.
-        baseline: value of that option that the others are held against.
-        paper: the paper's value by that option's, where it gives one.
-        label: name of a variant in tables, from the option's value.
-    """
-
-    study: str
-    title: str
-    option: str
-    baseline: str
-    paper: Mapping[str, float]
-    label: Callable[[str], str] = str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """The runs of one variant, by seed: the folds of each in order."""
-
-    name: str
-    seeds: Mapping[int, tuple[Path, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,27 +38,6 @@ class Scored:
     images: pd.DataFrame
     cuts: tuple[float, float]
     epochs: tuple[int, int]
-
-
-def main(report: StudyReport) -> None:
-    """Print a study's table, and write it with its figure: ``python -m experiments.<study> paths.studies=<folder>``."""
-    set_up()
-    torch.set_num_threads(1)
-    with errors_as_messages():
-        study = launched_study(report.study, sys.argv[1:])
-        folder = study.folder / "report"
-        folder.mkdir(exist_ok=True)
-        table, sentences = study_table(report, finished_variants(report, sys.argv[1:]))
-        table.to_csv(folder / f"{report.study}.csv", index=False)
-        interval_figure(
-            table.set_index("variant"), baseline=report.label(report.baseline), title=report.title,
-            path=folder / f"{report.study}.png",
-        )  # fmt: skip
-        text = f"# {report.title}\n\n{markdown_table(table)}\n\n{sentences}\n\n![{report.study}]({report.study}.png)\n"
-        (folder / f"{report.study}.md").write_text(text, encoding="utf-8")
-        console = Console()
-        console.print(f"{report.title}\n\n{markdown_table(table)}\n\n{sentences}\n", soft_wrap=True, highlight=False)
-        console.print(f"written to {folder}", soft_wrap=True, highlight=False)
 
 
 def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Variant]:

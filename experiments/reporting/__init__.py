@@ -1,0 +1,1 @@
+"""What the modules of tables and figures share: finished runs -> comparison -> report."""
