@@ -15,7 +15,7 @@ from PIL import Image
 
 import experiments
 from experiments.reporting.report import main
-from experiments.reporting.runs import finished_variants, study_table
+from experiments.reporting.runs import compared, finished_variants
 from experiments.reporting.study_report import StudyReport
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
@@ -70,8 +70,8 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
         "True": {0: 2},
         "False": {0: 2},
     }
-    table, sentences = study_table(report, variants)
-    rows = table.set_index("variant")
+    result = compared(report, variants)
+    rows, sentences = result.table.set_index("variant"), result.sentences
     assert rows.loc["True", "difference"] == 0
     assert rows.loc["False", "difference"] == pytest.approx(
         rows.loc["False", "map"] - rows.loc["True", "map"], abs=1e-12

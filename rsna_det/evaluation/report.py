@@ -116,7 +116,7 @@ def make_report(
     ap50, ap = coco_precision(detections=uncut, truths=truths)
     opacity = (images["category"] == Category.OPACITY).to_numpy()
     said = ~np.isnan(p_opacity)
-    bootstrap = {"resamples": resamples, "seed": seed}
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     return OperatingReport(
         point=point,
         score=bootstrap_mean(scores, true_patients=images["true_patient"].tolist(), **bootstrap),
