@@ -91,7 +91,8 @@ def disagreements(variants: Sequence[Variant]) -> list[str]:
         found.append(f"The runs are of several versions of the code: {', '.join(commits)}.")
     changed = sorted(name for name, start in last.items() if _commit(start["git"]).endswith("+"))
     if changed:
-        found.append(f"The checkout was changed and not committed for {', '.join(changed)}: no commit says what ran.")
+        which = "every run" if len(changed) == len(last) else ", ".join(changed)
+        found.append(f"The checkout was changed and not committed for {which}: no commit says what ran.")
     for package in _NUMERICAL:
         versions = sorted({start["packages"].get(package, "none") for start in last.values()})
         if len(versions) > 1:
