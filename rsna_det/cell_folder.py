@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 State = Literal["finished", "running", "failed", "cut off", "missing"]
 Train = Callable[[DictConfig, Path | None], object]
 
-DESCRIPTION, LOCK, FAILURE = "cell.yaml", "cell.lock", "failed.txt"
+DESCRIPTION, LOCK, FAILURE = "cell.yaml", "run.lock", "failed.txt"
 LAST = Path("checkpoints") / "last.ckpt"
 
 
