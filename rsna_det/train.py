@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +117,14 @@ def _held(folder: Path) -> Iterator[None]:
     if getattr(rank_zero_only, "rank", 0):
         yield
         return
-    try:
-        with lock(folder / LOCK):
-            yield
-    except TakenError as error:
-        raise ConfigError(f"{folder} is being trained by {error}: wait for it to end, or stop it") from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder / LOCK))
+        except TakenError as error:
+            raise ConfigError(f"{folder} is being trained by {error}: wait for it to end, or stop it") from error
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): do not start another process on it", folder, error)
+        yield
 
 
 def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, float]:
