@@ -175,15 +175,44 @@ def test_runs_that_decode_otherwise_are_refused(folds: list[Path], copied: list[
         evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
 
 
-def test_runs_of_two_experiments_are_told(
+def changed(folder: Path, key: str, value: object) -> None:
+    """Another value in a run's saved configuration."""
+    path = folder / ".hydra" / "config.yaml"
+    config = OmegaConf.load(path)
+    OmegaConf.update(config, key, value, force_add=True)
+    OmegaConf.save(config, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.dropout_global", 0.1, r"model.dropout_global \(0.75 / 0.1\)"),
+        ("name", "light_aug", r"name \(heavy_aug_norot / light_aug\)"),
+        ("optimizer.gradient_clip", 0.9, r"optimizer.gradient_clip \(0.1 / 0.9\)"),
+        ("callbacks.average.decay", 0.9, r"callbacks.average.decay \(None / 0.9\)"),
+        ("callbacks.encoder_freeze.epochs", 1, r"callbacks.encoder_freeze.epochs \(0 / 1\)"),
+        ("data.train_negatives", False, r"data.train_negatives \(True / False\)"),
+    ],
+)
+def test_runs_of_two_experiments_are_refused(
+    folds: list[Path], copied: list[Path], tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    changed(copied[1], key, value)
+    wanted = rf"{folds[0]} and {copied[1]} are of two experiments: they differ in {message}; name the runs of one"
+    with pytest.raises(ConfigError, match=wanted):
+        evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
+
+
+def test_runs_that_differ_in_the_rest_are_told_and_reported(
     folds: list[Path], copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = copied[1] / ".hydra" / "config.yaml"
-    config = OmegaConf.load(path)
-    config.model.dropout_global = 0.1
-    OmegaConf.save(config, path)
+    changed(copied[1], "trainer.max_epochs", 7)
+    changed(copied[1], "data.batch_size", 5)
+    changed(copied[1], "data.num_workers", 9)
     evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
-    assert "differ in more than their fold: model.dropout_global (0.75 / 0.1)" in caplog.text
+    text = "differ in more than their fold: data.batch_size (4 / 5), trainer.max_epochs (2 / 7)"
+    assert text in caplog.text
+    assert f"{text}." in (tmp_path / "out" / "report.md").read_text()
     assert "the folds [2, 3]" in caplog.text
 
 
