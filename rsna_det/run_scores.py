@@ -8,14 +8,14 @@ import pandas as pd
 
 from rsna_det.evaluation.figures import heat_map
 from rsna_det.evaluation.out_of_fold import OutOfFold
-from rsna_det.evaluation.report import OperatingReport, markdown_table, write_report
+from rsna_det.evaluation.report import OperatingReport, markdown_table, units_in_words, write_report
 from rsna_det.evaluation.selection import Cell
 from rsna_det.evaluation.thresholds import Grid
 
 _NAMED = 5
 _HONEST = (
-    "The honest figure is the mean over both directions of random splits of the true patients (selection.csv has "
-    "each). It is what choosing in this way is worth; the optimistic one is the same choice held against itself."
+    "The honest figure is the mean over both directions of random splits of the {units}; selection.csv has each. It is "
+    "what choosing in this way is worth; the optimistic one is the same choice held against itself."
 )
 
 
@@ -117,6 +117,7 @@ def _draw(grid: Grid, chosen: Cell, folder: Path) -> None:
 def _sections(scores: RunScores) -> dict[str, str]:
     joined, point = scores.joined, scores.report.point
     runs = "\n".join(f"- `{folder}`" for folder in joined.folders)
+    units = units_in_words(joined.images["true_patient"])
     per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
     folds = per_fold.agg(images="size", images_that_count="count", map="mean").reset_index()
     missing = f"\n\nNot validated by any run: folds {list(joined.missing_folds)}." if joined.missing_folds else ""
@@ -133,7 +134,7 @@ def _sections(scores: RunScores) -> dict[str, str]:
             f"{len(capped)} of {len(joined.images)} images had more than {point.max_candidates} candidates at this "
             f"epoch, of which only the best are stored{named}: the scores are exact for what is stored."
         ),
-        "Honest and optimistic": f"{markdown_table(_choices(scores))}\n\n{_HONEST}",
+        "Honest and optimistic": f"{markdown_table(_choices(scores))}\n\n{_HONEST.format(units=units)}",
         "Epochs and thresholds": (
             "![score cuts](figure_8_score_cuts.png) ![NMS IoUs](figure_8_nms_ious.png)\n\nEvery cell: grid.csv."
         ),
@@ -143,11 +144,12 @@ def _sections(scores: RunScores) -> dict[str, str]:
 def _choices(scores: RunScores) -> pd.DataFrame:
     """The score by how epoch and cut were chosen."""
     chosen, fixed, selection = scores.chosen, scores.fixed, scores.selection
+    whose = "patients" if scores.report.knows_patients else "images"
     spread = f"{selection['cut'].min():g} to {selection['cut'].max():g}"
     epochs = f"{selection['epoch'].min()} to {selection['epoch'].max()}"
     rows = [
-        ("optimistic: chosen and measured on all patients", chosen.score, str(chosen.epoch), f"{chosen.cut:g}"),
-        ("honest: chosen on one half of the patients, measured on the other", scores.honest_map, epochs, spread),
+        ("optimistic: chosen and measured on all images", chosen.score, str(chosen.epoch), f"{chosen.cut:g}"),
+        (f"honest: chosen on one half of the {whose}, measured on the other", scores.honest_map, epochs, spread),
         ("the last epoch at the run's own cut: nothing chosen", fixed.score, str(fixed.epoch), f"{fixed.cut:g}"),
     ]
     return pd.DataFrame(rows, columns=["how", "map", "epoch", "cut"])

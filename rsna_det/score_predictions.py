@@ -15,7 +15,7 @@ from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, image_detections, read_operating_point
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
-from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
+from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, units_in_words, write_report
 from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
 from rsna_det.prediction_folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
@@ -58,7 +58,10 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
         seed=config.seed,
     )
     write_report(
-        report, folder, title=f"Prediction {source} against {config.labels}", sections=_sections(source, point, rules)
+        report,
+        folder,
+        title=f"Prediction {source} against {config.labels}",
+        sections=_sections(source, point, rules, units=units_in_words(images["true_patient"])),
     )
     _show(report, rules, folder)
     return report.numbers
@@ -167,14 +170,14 @@ def _size_rules(
     return pd.DataFrame(table)
 
 
-def _sections(source: Path, point: OperatingPoint, rules: pd.DataFrame) -> dict[str, str]:
+def _sections(source: Path, point: OperatingPoint, rules: pd.DataFrame, *, units: str) -> dict[str, str]:
     numbers = pd.DataFrame(asdict(point).items(), columns=["operating point", "value"])
     return {
         "Members": _members(source),
         "Operating point": markdown_table(numbers),
         "Rules of box sizes": (
-            f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over true patients; differences are paired, "
-            "over the same images."
+            f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over {units}; differences are paired, over the "
+            "same images."
         ),
     }
 

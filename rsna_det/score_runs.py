@@ -144,6 +144,7 @@ def _save_point(point: OperatingPoint, chosen_on: dict[str, Any], place: Path) -
 def _show(scores: RunScores, folder: Path) -> None:
     numbers = scores.report.numbers
     point = scores.report.point
+    patients = numbers["true_patients"] if scores.report.knows_patients else "no map"
     rows = {
         "mAP, optimistic (95% interval)": str(scores.report.score),
         "mAP, honest": f"{scores.honest_map:.4f}",
@@ -154,7 +155,7 @@ def _show(scores: RunScores, folder: Path) -> None:
         ),
         "COCO AP50, AP": f"{numbers['coco_ap50']:.4f}, {numbers['coco_ap']:.4f}",
         "AUC best box, global class": f"{numbers['auc_best_box']:.4f}, {numbers['auc_global']:.4f}",
-        "images (patients), at the cap": (f"{numbers['images']} ({numbers['true_patients']}), {len(scores.capped)}"),
+        "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
         "report": str(folder / "report.md"),
     }
     table_of(f"out-of-fold evaluation, {len(scores.joined.folders)} run(s)", rows)

@@ -1,6 +1,7 @@
 """From the tables of runs to an operating point: the scores are those that training logged, and nothing bad passes."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from rsna_det.evaluate import run as evaluate
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.postprocess import image_detections, read_operating_point
-from rsna_det.evaluation.predictions import IMAGES_SCHEMA, images_path, read_table, write_table
+from rsna_det.evaluation.predictions import IMAGES_SCHEMA, TRUTH_SCHEMA, images_path, read_table, write_table
+from rsna_det.evaluation.report import units_in_words
 from tests.runs import TRAINING_WARNINGS
 
 pytestmark = TRAINING_WARNINGS
@@ -214,6 +216,28 @@ def test_runs_that_differ_in_the_rest_are_told_and_reported(
     assert text in caplog.text
     assert f"{text}." in (tmp_path / "out" / "report.md").read_text()
     assert "the folds [2, 3]" in caplog.text
+
+
+def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], tmp_path: Path) -> None:
+    path = copied[0] / "predictions" / "truth.parquet"
+    truth = read_table(path, TRUTH_SCHEMA)
+    truth["true_patient"] = [f"image:{image_id}" for image_id in truth["image_id"]]
+    truth["boxes"] = [[list(box) for box in boxes] for boxes in truth["boxes"]]
+    write_table(pa.Table.from_pandas(truth, schema=TRUTH_SCHEMA, preserve_index=False), path)
+    numbers = evaluated(tmp_path / "out", f"runs={copied[0]}")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "a 95% bootstrap over images (no patient map was given: " in text
+    assert "random splits of the images (no patient map was given: " in text
+    assert "chosen on one half of the images" in text
+    assert "true patients |" not in text.replace("true patients | - |", "")
+    assert "over true patients" not in text
+    assert math.isnan(numbers["true_patients"])
+
+
+def test_what_intervals_are_over_is_said_in_words() -> None:
+    assert units_in_words(pd.Series(["p1", "p1", "image"])) == "true patients"
+    assert units_in_words(pd.Series(["p1", "image:b", "p1"])).startswith("true patients (1 of 3 images are not in the")
+    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (no patient map was given")
 
 
 def test_globs_find_runs_and_leave_out_what_has_no_tables(

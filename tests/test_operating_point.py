@@ -159,6 +159,16 @@ def test_a_table_of_boxes_alone_will_do(
     assert kinds == ["Lung Opacity", "category unknown"]
 
 
+def test_without_a_patient_map_nothing_is_said_of_patients(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    scored(both, synthetic_root, tmp_path / "without")
+    scored(both, synthetic_root, tmp_path / "with", f"patients_csv={synthetic_root / 'patients.csv'}")
+    without, known = ((tmp_path / name / "report.md").read_text() for name in ("without", "with"))
+    assert (known.count("over true patients"), without.count("over true patients")) == (2, 0)
+    assert without.count("over images (no patient map was given") == 2
+
+
 def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no folder of a prediction"):
         composed("evaluate", tmp_path, f"predictions={tmp_path}", f"labels={synthetic_root}")

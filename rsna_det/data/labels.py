@@ -21,9 +21,9 @@ from rsna_det.data.label_checks import (
     check_together,
     parse_rows,
 )
-from rsna_det.data.patients import UNKNOWN_PATIENT, read_patients
+from rsna_det.data.patients import read_patients
 from rsna_det.data.tables import Finding, LabelError, check_ids, collect, read_table
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 __all__ = [
     "CLASS_CSV",
