@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 _METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
 """The size rules as table 4's methods."""
 _NAMED = 5
-# Of an image that could not be read: the challenge's.
-_UNKNOWN_SIDE = 1024
 
 
 def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -88,11 +86,12 @@ def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
     if config.ids is not None:
         wanted = pd.Index(sorted(read_test_ids(Path(config.ids).expanduser())))
         _check_all(wanted, files.index, f"ids of {config.ids}", "prediction")
-    sizes = files.loc[wanted, ["height", "width"]].fillna(_UNKNOWN_SIDE).astype(int)
+    sizes = files.loc[wanted, ["height", "width"]].itertuples()
     truth = read_truth(
         Path(config.labels).expanduser(),
         patients_csv=None if config.patients_csv is None else Path(config.patients_csv).expanduser(),
-        sizes={str(name): (height, width) for name, height, width in sizes.itertuples()},
+        # Of an image that could not be read the size is not known.
+        sizes={str(name): None if np.isnan(height) else (int(height), int(width)) for name, height, width in sizes},
     )
     if config.ids is not None:
         _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")

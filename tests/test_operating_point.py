@@ -169,6 +169,25 @@ def test_without_a_patient_map_nothing_is_said_of_patients(
     assert without.count("over images (no patient map was given") == 2
 
 
+def test_labels_of_an_unreadable_image_may_lie_anywhere(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(both[0] / "predicted", tmp_path / "predicted"))
+    files = pd.read_csv(copied / "files.csv", dtype=str)
+    unreadable, other = files["image_id"][:2]
+    files.loc[0, ["width", "height"]] = ""
+    files.to_csv(copied / "files.csv", index=False)
+    labels = tmp_path / "labels.csv"
+    header = "patientId,x,y,width,height,Target\n"
+    labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1,2,30,40,1\n")
+    overrides = [f"predictions={copied}", f"labels={labels}", "resamples=5"]
+    numbers = composed("evaluate", tmp_path / "out", *overrides)
+    assert numbers["images"] == 2
+    labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1500,2,30,40,1\n")
+    with pytest.raises(ValueError, match=r"1 finding (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
+        composed("evaluate", tmp_path / "out", *overrides)
+
+
 def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no folder of a prediction"):
         composed("evaluate", tmp_path, f"predictions={tmp_path}", f"labels={synthetic_root}")
