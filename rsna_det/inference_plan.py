@@ -67,6 +67,7 @@ class Result:
     Attributes:
         found: boxes of every image, source pixels.
         problems: what is wrong with each image that could not be read.
+        undrawn: why an image that could be read has no picture.
         reused: images whose part an earlier run had finished.
         seconds: spent on each stage, in all workers together.
         counts: images that went through each stage.
@@ -74,6 +75,7 @@ class Result:
 
     found: dict[str, Detections] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    undrawn: dict[str, str] = field(default_factory=dict)
     reused: int = 0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))

@@ -35,7 +35,7 @@ _SHOWN = 5
 
 
 def main() -> None:
-    """Predict as the command line says; exit status 1 if a file could not be read."""
+    """Predict as the command line says; exit status 1 if a file could not be read or drawn."""
     set_up()
     with errors_as_messages():
         check_command_line("predict")
@@ -47,7 +47,7 @@ def main() -> None:
 def _start(config: DictConfig) -> None:
     with errors_as_messages():
         result = run(config)
-    if result.problems:
+    if result.problems or result.undrawn:
         sys.exit(1)
 
 
@@ -166,6 +166,8 @@ def _conclude(folder: Path, result: Result, settings: Settings, point: Operating
         "  could not be read": str(len(result.problems)),
         "operating point": f"cut {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
     }
+    if result.undrawn:
+        rows["  could not be drawn"] = str(len(result.undrawn))
     for stage, seconds in result.seconds.items():
         count = result.counts[stage]
         where = " in one worker" if stage in (DECODING, DRAWING) else ""
@@ -184,6 +186,8 @@ def _conclude(folder: Path, result: Result, settings: Settings, point: Operating
     table_of("prediction", rows)
     for problem in result.problems.values():
         log.error("not predicted: %s", problem)
+    for problem in result.undrawn.values():
+        log.error("predicted, but not drawn: %s", problem)
 
 
 if __name__ == "__main__":
