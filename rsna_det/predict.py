@@ -26,6 +26,7 @@ from rsna_det.evaluation.postprocess import OperatingPoint
 from rsna_det.inference import predict
 from rsna_det.inference_plan import DECODING, DRAWING, Result, Settings
 from rsna_det.members import Member, find_members, operating_point, trained_on
+from rsna_det.output_lock import check_not_in_use, in_use
 from rsna_det.prediction_folder import DETECTIONS, PICTURES, SUBMISSION, check_not_finished
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def main() -> None:
     set_up()
     with errors_as_messages():
         check_command_line("predict")
-        _refuse_finished(sys.argv[1:])
+        _refuse_taken(sys.argv[1:])
     _start()
 
 
@@ -56,7 +57,7 @@ def run(config: DictConfig) -> Result:
 
     Raises:
         ConfigError: before anything is predicted, for a configuration that cannot run.
-        FileExistsError: if another prediction lies in the folder.
+        FileExistsError: if another prediction lies in the folder, or another process writes into it.
     """
     check_config(config)
     settings = _settings(config)
@@ -65,16 +66,18 @@ def run(config: DictConfig) -> Result:
     files = find_radiographs(_plain(config.images))
     truths = _truths(Path(config.labels).expanduser(), files) if config.labels else None
     log.info("%d images, %d members: %s", len(files), len(members), ", ".join(str(m.path) for m in members[:_SHOWN]))
-    result = predict(
-        files=files,
-        members=members,
-        point=point,
-        out=Path(config.out).expanduser(),
-        settings=settings,
-        truths=truths,
-        member_rows=_member_rows(members, list(files)),
-        overwrite=config.overwrite,
-    )
+    out = Path(config.out).expanduser()
+    with in_use(out):
+        result = predict(
+            files=files,
+            members=members,
+            point=point,
+            out=out,
+            settings=settings,
+            truths=truths,
+            member_rows=_member_rows(members, list(files)),
+            overwrite=config.overwrite,
+        )
     _conclude(Path(config.out), result, settings, point)
     return result
 
@@ -91,13 +94,15 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and available else "cpu")
 
 
-def _refuse_finished(arguments: Sequence[str]) -> None:
+def _refuse_taken(arguments: Sequence[str]) -> None:
     """Before Hydra writes its files into the folder."""
     if not any(override_key(argument) == "out" for argument in arguments):
         return
     config = compose_config("predict", [a for a in arguments if not a.startswith("-")])
+    out = Path(config.out).expanduser()
+    check_not_in_use(out)
     if not config.overwrite:
-        check_not_finished(Path(config.out).expanduser())
+        check_not_finished(out)
 
 
 def _plain(value: Any) -> str | list[str]:  # noqa: ANN401

@@ -105,6 +105,7 @@ def test_everything_that_is_promised_lies_in_the_folder(
     glob = str(runs[0].parent / "*" / "checkpoints" / "epoch_0[01].ckpt")
     result = predict(out, glob, radiographs, pictures=3, labels=synthetic_root / "stage_2_train_labels.csv")
     assert sorted(path.name for path in out.iterdir()) == [
+        ".in_use.lock",
         "detections.parquet",
         "files.csv",
         "images.parquet",
