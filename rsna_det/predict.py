@@ -128,6 +128,14 @@ def _point(config: DictConfig, members: Sequence[Member]) -> OperatingPoint:
     point = replace(operating_point(members, file), **changed)
     if point.size_rule == "percentile" and len(members) == 1:
         log.warning("size_rule=percentile measures the spread between members: of one it is none, and sizes stay")
+    # Only an evaluation of runs notes the epoch.
+    if point.epoch is not None and len(members) > 1 and "cut" not in changed:
+        log.warning(
+            "cut %g was chosen on single models and is applied to the mean of %d: its scores lie otherwise. Hold the "
+            "prediction against labelled images (`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and "
+            "give what suits it with `cut=`",
+            *(point.cut, len(members)),
+        )
     return point
 
 

@@ -424,6 +424,26 @@ def test_the_operating_point_beside_the_checkpoints_is_used(
     assert "cannot be known" in caplog.text
 
 
+def test_a_point_chosen_on_single_models_is_told_of_where_an_ensemble_uses_it(
+    runs: list[Path], radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = {"image_size": 64, "score_floor": 0.001, "max_candidates": 50, "nms_iou": 0.3, "relative_cut": 0.0}
+    for name, epoch in (("of_runs", 1), ("by_hand", None)):
+        point = OperatingPoint(**numbers, cut=0.004, epoch=epoch)  # type: ignore[arg-type]
+        write_operating_point(point, tmp_path / f"{name}.yaml", evidence={})
+    pair, files = [checkpoint(folder) for folder in runs], sorted(radiographs.iterdir())[:2]
+    for place, members, options in (
+        ("alone", pair[:1], {"operating_point": tmp_path / "of_runs.yaml"}),
+        ("by_hand", pair, {"operating_point": tmp_path / "by_hand.yaml"}),
+        ("given", pair, {"operating_point": tmp_path / "of_runs.yaml", "cut": 0.01}),
+    ):
+        predict(tmp_path / place, members, files, **options)
+        assert "chosen on single models" not in caplog.text
+    predict(tmp_path / "both", pair, files, operating_point=tmp_path / "of_runs.yaml")
+    assert "cut 0.004 was chosen on single models and is applied to the mean of 2" in caplog.text
+    assert "evaluate predictions=" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
