@@ -67,10 +67,7 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def _files(source: Path) -> pd.DataFrame:
     """The files that were predicted, by image id: ``width`` and ``height`` (source pixels), NaN where unreadable."""
-    # An image may be called NA: only a size is ever missing.
-    no_size = {"width": [""], "height": [""]}
-    files = pd.read_csv(source / FILES, dtype={"image_id": str}, keep_default_na=False, na_values=no_size)
-    files = files.set_index("image_id")
+    files = _read_csv(source / FILES, numbers=["width", "height"]).set_index("image_id")
     unreadable = files.index[files["width"].isna()]
     if len(unreadable):
         log.warning(
@@ -78,6 +75,12 @@ def _files(source: Path) -> pd.DataFrame:
             *(len(unreadable), _some(unreadable)),
         )
     return files
+
+
+def _read_csv(path: Path, *, numbers: list[str]) -> pd.DataFrame:
+    """A table as text, but for some columns of numbers where a cell may be empty: an image may be called NA, or 007."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
 def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +112,7 @@ def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> No
 
 def _members(source: Path) -> str:
     """The members of the prediction; says it where some had learnt from the images that are scored."""
-    members = pd.read_csv(source / MEMBERS)
+    members = _read_csv(source / MEMBERS, numbers=["images_trained_on"])
     table = markdown_table(members)
     learnt = members["images_trained_on"]
     if learnt.isna().any():

@@ -188,6 +188,52 @@ def test_labels_of_an_unreadable_image_may_lie_anywhere(
         composed("evaluate", tmp_path / "out", *overrides)
 
 
+NAMES = ["007", "1e5", "NA", "None", "nan", "null"]
+"""What a reader of tables may take for a number or for nothing."""
+
+
+def test_images_called_na_stay_what_they_are_called(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    ids = sorted(file.stem for file in (synthetic_root / IMAGES_DIR).iterdir())[: len(NAMES)]
+    checkpoint = next((both[0] / "run" / "checkpoints").glob("epoch_*.ckpt"))
+    numbers = [
+        renamed_and_scored(synthetic_root, tmp_path / kind, checkpoint, names)
+        for kind, names in (("plain", dict(zip(ids, ids, strict=True))), ("odd", dict(zip(ids, NAMES, strict=True))))
+    ]
+    assert numbers[1] == pytest.approx(numbers[0], nan_ok=True)
+    assert numbers[1]["images"] == len(NAMES)
+    for name in ("predicted/files.csv", "out/image_results.csv"):
+        lines = (tmp_path / "odd" / name).read_text().splitlines()
+        assert sorted(line.partition(",")[0] for line in lines[1:]) == NAMES
+    assert sorted(read_submission(tmp_path / "odd" / "predicted" / "submission.csv")) == NAMES
+    detected = read_table(tmp_path / "odd" / "predicted" / "detections.parquet", CANDIDATES_SCHEMA)
+    assert set(detected["image_id"]) <= set(NAMES)
+
+
+def renamed_and_scored(root: Path, folder: Path, checkpoint: Path, names: dict[str, str]) -> dict[str, float]:
+    """Some images predicted and scored under other names, the scored ones named in a list."""
+    (folder / "images").mkdir(parents=True)
+    for image_id, name in names.items():
+        shutil.copy(root / IMAGES_DIR / f"{image_id}.dcm", folder / "images" / f"{name}.dcm")
+    for table in ("stage_2_train_labels.csv", "patients.csv"):
+        frame = pd.read_csv(root / table, dtype=str, keep_default_na=False)
+        frame = frame[frame["patientId"].isin(list(names))]
+        frame.assign(patientId=frame["patientId"].map(names)).to_csv(folder / table, index=False)
+    (folder / "ids.txt").write_text("\n".join(names.values()))
+    given = f"checkpoints={checkpoint}", f"images={folder / 'images'}", "pictures=false", "workers=1"
+    composed("predict", folder / "predicted", *given)
+    return composed(
+        "evaluate",
+        folder / "out",
+        f"predictions={folder / 'predicted'}",
+        f"labels={folder / 'stage_2_train_labels.csv'}",
+        f"patients_csv={folder / 'patients.csv'}",
+        f"ids={folder / 'ids.txt'}",
+        "resamples=20",
+    )
+
+
 def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no folder of a prediction"):
         composed("evaluate", tmp_path, f"predictions={tmp_path}", f"labels={synthetic_root}")
