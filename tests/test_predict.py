@@ -189,8 +189,9 @@ def test_chunks_of_one_image_are_as_good_as_one_of_all(runs: list[Path], radiogr
 
 def test_a_plan_keeps_to_its_memory(runs: list[Path]) -> None:
     members = find_members([str(checkpoint(folder)) for folder in runs])
-    # 64 px: (256 + 64 + 16 + 4 + 1 + 1) cells of 9 anchors, five float32 each, of two members; two squares of pixels
-    an_image = 2 * (256 + 64 + 16 + 4 + 1 + 1) * 9 * 5 * 4 + 2 * 64 * 64
+    # 64 px: (256 + 64 + 16 + 4 + 1 + 1) cells of 9 anchors, five float32 each, of two members; three squares of
+    # pixels: as read, in its batch, and of an image of the next chunk
+    an_image = 2 * (256 + 64 + 16 + 4 + 1 + 1) * 9 * 5 * 4 + 3 * 64 * 64
     options = {"batch_size": 2, "workers": 1, "device": torch.device("cpu"), "pictures": None}
     for images in (100, 400):
         plan = plan_chunks(
