@@ -18,6 +18,10 @@ _HONEST = (
     "what choosing in this way is worth; the optimistic one is the same choice held against itself."
 )
 
+NOTHING_RIGHT = (
+    "the highest mAP of all cells is 0: no box is right at any of them, and the operating point means nothing"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunScores:
@@ -117,6 +121,7 @@ def _draw(grid: Grid, chosen: Cell, folder: Path) -> None:
 def _sections(scores: RunScores) -> dict[str, str]:
     joined, point = scores.joined, scores.report.point
     runs = "\n".join(f"- `{folder}`" for folder in joined.folders)
+    warning = "" if scores.chosen.score else f"**{NOTHING_RIGHT[0].upper()}{NOTHING_RIGHT[1:]}.**\n\n"
     units = units_in_words(joined.images["true_patient"])
     per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
     folds = per_fold.agg(images="size", images_that_count="count", map="mean").reset_index()
@@ -129,7 +134,7 @@ def _sections(scores: RunScores) -> dict[str, str]:
     return {
         "Runs": f"{runs}\n\n{markdown_table(folds)}{missing}",
         "Operating point": (
-            f"Epoch {point.epoch}, score above {point.cut:g}, NMS IoU {point.nms_iou:g}, boxes from "
+            f"{warning}Epoch {point.epoch}, score above {point.cut:g}, NMS IoU {point.nms_iou:g}, boxes from "
             f"{point.relative_cut:g} of their image's best score on, size rule `{point.size_rule}`.\n\n"
             f"{len(capped)} of {len(joined.images)} images had more than {point.max_candidates} candidates at this "
             f"epoch, of which only the best are stored{named}: the scores are exact for what is stored."

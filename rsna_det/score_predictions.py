@@ -59,7 +59,8 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
         report,
         folder,
         title=f"Prediction {source} against {config.labels}",
-        sections=_sections(source, point, rules, units=units_in_words(images["true_patient"])),
+        sections={"Images": _coverage(files, images["image_id"], listed=config.ids is not None)}
+        | _sections(source, point, rules, units=units_in_words(images["true_patient"])),
     )
     _show(report, rules, folder)
     return report.numbers
@@ -98,10 +99,23 @@ def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
     )
     if config.ids is not None:
         _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")
-    log.info("%d of %d predicted images have labels and are scored", len(truth), len(files))
+    log.info(_coverage(files, truth["image_id"], listed=config.ids is not None))
     if config.patients_csv is None:
         log.warning("without patients_csv every image counts as a patient of its own: the intervals are too narrow")
     return truth
+
+
+def _coverage(files: pd.DataFrame, scored: pd.Series, *, listed: bool) -> str:
+    """Which of the predicted images are scored."""
+    left_out = files.index.difference(pd.Index(scored))
+    text = f"{len(scored)} of {len(files)} predicted images have labels and are scored."
+    if listed:
+        text = f"{len(scored)} of {len(files)} predicted images are scored: those of the list of ids."
+    if len(left_out):
+        why = "are not on it" if listed else "have no labels"
+        text += f" {len(left_out)} {why} and are left out: {_some(left_out)}."
+    unreadable = int(files.loc[scored, "width"].isna().sum())
+    return text + (f" {unreadable} of the scored could not be read and count as without boxes." if unreadable else "")
 
 
 def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> None:

@@ -18,7 +18,7 @@ from rsna_det.evaluation.report import make_report
 from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
 from rsna_det.evaluation.thresholds import Grid, score_grid
 from rsna_det.run_folders import common_settings, run_folders, told_differences
-from rsna_det.run_scores import RunScores, evidence, write_run_scores
+from rsna_det.run_scores import NOTHING_RIGHT, RunScores, evidence, write_run_scores
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
         The numbers of the report, with ``honest_map`` and ``optimistic_map``.
 
     Raises:
-        ConfigError: if there are no such runs, or they are not folds of one experiment.
+        ConfigError: if there are no such runs, they are not folds of one experiment, or lack the wanted epoch.
         FileNotFoundError: if a run has no tables.
         ValueError: if a table is damaged, or an image is in two folds.
     """
@@ -38,6 +38,8 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
     decoding, image_size = common_settings(folders)
     joined = open_runs(folders)
     _say_what_is_missing(joined)
+    if config.epoch is not None and config.epoch not in joined.epochs:
+        raise ConfigError(f"epoch is {config.epoch}; every run has tables of the epochs {list(joined.epochs)}")
     point = OperatingPoint(
         image_size=image_size,
         score_floor=decoding.score_floor,
@@ -85,6 +87,8 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
         cuts=None if config.cut is None else [config.cut],
     )
     chosen = best_cell(allowed, group=0)
+    if chosen.score == 0:
+        log.warning(NOTHING_RIGHT)
     predicted = joined.predicted(chosen.epoch)
     report = make_report(
         images=joined.images,

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from rsna_det import score_runs
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
 from rsna_det.evaluate import run as evaluate
@@ -218,12 +220,17 @@ def test_runs_that_differ_in_the_rest_are_told_and_reported(
     assert "the folds [2, 3]" in caplog.text
 
 
-def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], tmp_path: Path) -> None:
-    path = copied[0] / "predictions" / "truth.parquet"
+def change_truth(folder: Path, **columns: Callable[[pd.DataFrame], object]) -> None:
+    """Other columns in a run's truth table."""
+    path = folder / "predictions" / "truth.parquet"
     truth = read_table(path, TRUTH_SCHEMA)
-    truth["true_patient"] = [f"image:{image_id}" for image_id in truth["image_id"]]
     truth["boxes"] = [[list(box) for box in boxes] for boxes in truth["boxes"]]
+    truth = truth.assign(**columns)
     write_table(pa.Table.from_pandas(truth, schema=TRUTH_SCHEMA, preserve_index=False), path)
+
+
+def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], tmp_path: Path) -> None:
+    change_truth(copied[0], true_patient=lambda truth: "image:" + truth["image_id"])
     numbers = evaluated(tmp_path / "out", f"runs={copied[0]}")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "a 95% bootstrap over images (no patient map was given: " in text
@@ -256,7 +263,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["predictions=a"], "give labels="),
         (["runs={run}/*"], "names no run"),
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
-        (["runs={run}", "epoch=7"], r"epochs \[7\] were asked for; the grid has \[0, 1\]"),
+        (["runs={run}", "epoch=7"], r"epoch is 7; every run has tables of the epochs \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
         (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
@@ -274,6 +281,27 @@ def test_what_cannot_be_evaluated_is_told(
     config.run_dir = str(tmp_path)
     with pytest.raises(ValueError, match=message):
         evaluate(config)
+
+
+def test_an_epoch_that_is_not_there_is_refused_before_the_grid(
+    folds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_runs, "score_grid", None)
+    with pytest.raises(ConfigError, match="epoch is 2; every run"):
+        evaluated(tmp_path, f"runs={folds[0]}", "epoch=2")
+
+
+def test_a_point_where_nothing_is_right_is_told(
+    copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    evaluated(out, f"runs={copied[0]}")
+    assert "mAP of all cells is 0" not in (out / "report.md").read_text() + caplog.text
+    # Every image has one true box, where no detection can be.
+    change_truth(copied[0], boxes=lambda truth: [[[1000.0, 1000.0, 1001.0, 1001.0]]] * len(truth))
+    assert evaluated(out, f"runs={copied[0]}")["map"] == 0
+    for text in (caplog.text, (out / "report.md").read_text()):
+        assert "he highest mAP of all cells is 0: no box is right" in text
 
 
 def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_evaluation_and_prediction_give_the_same_number(
 
 def test_the_same_on_real_radiographs(real_data: Path, tmp_path: Path) -> None:
     of_run, of_prediction = go_all_the_way(real_data, tmp_path, "data.limit_images=24")
+    assert of_run["map"] > 0
     assert of_prediction["map"] == pytest.approx(of_run["map"], abs=1e-6)
     assert of_prediction["images"] == of_run["images"]
 
@@ -145,6 +146,8 @@ def test_a_list_of_ids_narrows_the_images(
     ids = sorted(read_submission(both[0] / "predicted" / "submission.csv"))
     (tmp_path / "ids.txt").write_text("\n".join(ids[:3]))
     assert scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")["images"] == 3
+    told = f"3 of {len(ids)} predicted images are scored: those of the list of ids. {len(ids) - 3} are not on it"
+    assert told in (tmp_path / "out" / "report.md").read_text()
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "another"]))
     with pytest.raises(ConfigError, match=r"1 of the \d+ ids of .* have no prediction: another"):
         scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")
@@ -154,6 +157,9 @@ def test_a_table_of_boxes_alone_will_do(
     both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
 ) -> None:
     numbers = scored(both, synthetic_root / "stage_2_train_labels.csv", tmp_path / "out")
+    count = int(numbers["images"])
+    told = f"{count} of {count} predicted images have labels and are scored.\n"
+    assert told in (tmp_path / "out" / "report.md").read_text()
     assert numbers["map"] == pytest.approx(both[2]["map"], abs=1e-12)
     kinds = pd.read_csv(tmp_path / "out" / "by_category.csv")["kind"].tolist()
     assert kinds == ["Lung Opacity", "category unknown"]
@@ -183,6 +189,9 @@ def test_labels_of_an_unreadable_image_may_lie_anywhere(
     overrides = [f"predictions={copied}", f"labels={labels}", "resamples=5"]
     numbers = composed("evaluate", tmp_path / "out", *overrides)
     assert numbers["images"] == 2
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert f"2 of {len(files)} predicted images have labels and are scored. {len(files) - 2} have no labels" in text
+    assert "1 of the scored could not be read and count as without boxes." in text
     labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1500,2,30,40,1\n")
     with pytest.raises(ValueError, match=r"1 finding (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
         composed("evaluate", tmp_path / "out", *overrides)
