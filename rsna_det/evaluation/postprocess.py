@@ -37,7 +37,8 @@ class OperatingPoint:
         size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the agreement of
             several readers (paper, section 7); ``none`` for data labelled like the training set.
         size_scale: of the percentile rule: how many times the spread between members is taken off.
-        rescale_factor: of the rescale rule: width and height of a box times this, about its centre.
+        rescale_factor: of the rescale rule: width and height of a box times this, about its centre; not above 1, since
+            a larger box could reach out of its image.
         epoch: at which it was chosen; None where it was not.
 
     Raises:
@@ -67,10 +68,10 @@ class OperatingPoint:
             )
         if self.size_rule not in SIZE_RULES:
             raise ValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
-        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor < math.inf:
+        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
             raise ValueError(
                 f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
-                "expected 0 or more, and above 0"
+                "expected 0 or more, and above 0 but not above 1 (a larger box could reach out of its image)"
             )
         if self.epoch is not None and self.epoch < 0:
             raise ValueError(f"epoch is {self.epoch}; expected 0 or more")

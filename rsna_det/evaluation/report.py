@@ -18,7 +18,7 @@ from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.postprocess import OperatingPoint, image_detections
 from rsna_det.evaluation.predictions import CandidateRows
 from rsna_det.evaluation.uncertainty import Interval, bootstrap_mean
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 _BINS = 10
 
@@ -60,7 +60,7 @@ class OperatingReport:
         return {
             "images": len(self.results),
             "images_that_count": int(self.results["score"].notna().sum()),
-            "true_patients": self.results["true_patient"].nunique(),
+            "true_patients": self.results["true_patient"].nunique() if self.knows_patients else float("nan"),
             "map": self.score.estimate,
             "map_low": self.score.low,
             "map_high": self.score.high,
@@ -74,6 +74,11 @@ class OperatingReport:
             "auc_global": self.auc_global,
             "expected_calibration_error": measure.expected_calibration_error(self.calibration),
         }
+
+    @property
+    def knows_patients(self) -> bool:
+        """Whether the true patient of any image is known."""
+        return bool((~_made_up(self.results["true_patient"])).any())
 
     @property
     def sensitivity(self) -> float:
@@ -163,6 +168,24 @@ def write_report(report: OperatingReport, folder: Path, *, title: str, sections:
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
+def units_in_words(true_patients: pd.Series) -> str:
+    """What intervals and random halves are over: true patients, as far as the map from image to patient goes."""
+    unknown = _made_up(true_patients)
+    if unknown.all():
+        return (
+            "images (no patient map was given: each counts as a patient of its own, and the intervals are too narrow)"
+        )
+    if unknown.any():
+        return (
+            f"true patients ({unknown.sum()} of {len(unknown)} images are not in the patient map and count as one each)"
+        )
+    return "true patients"
+
+
+def _made_up(true_patients: pd.Series) -> pd.Series:
+    return true_patients.astype(str).str.startswith(UNKNOWN_PATIENT)
+
+
 def markdown_table(frame: pd.DataFrame) -> str:
     """A frame as a table in Markdown, numbers to four places."""
     rows = [[str(name).replace("_", " ") for name in frame.columns], ["---"] * len(frame.columns)]
@@ -175,10 +198,11 @@ def _own_sections(report: OperatingReport) -> Sequence[str]:
     return [
         "## At the operating point\n\n"
         + markdown_table(numbers.set_axis(["measure", "value"], axis=1))
-        + "\n\nThe interval of the mAP is a 95% bootstrap over true patients; it leaves out what another training run "
-        "would give, and what choosing the operating point on the same images adds. A true box is found by a detection "
-        "with IoU above 0.40. COCO's precision, FROC, the areas under the curve and the calibration look at all boxes "
-        "after NMS, before any cut.",
+        + f"\n\nThe interval of the mAP is a 95% bootstrap over {units_in_words(report.results['true_patient'])}; it "
+        "leaves out what another training run would give, and what choosing the operating point on the same images "
+        "adds. A true box is found by a detection with IoU above 0.40. COCO's precision, FROC, the areas under the "
+        "curve and the calibration look at all boxes after NMS, before any cut. A sensitivity given as - was not "
+        "reached: all boxes together cost fewer false positives.",
         "## By category\n\n" + markdown_table(report.by_category),
         "## By number of true boxes\n\n" + markdown_table(report.by_number_of_boxes),
         "## Calibration of the box scores\n\n" + markdown_table(report.calibration),
