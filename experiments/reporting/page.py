@@ -17,9 +17,8 @@ from markupsafe import Markup
 from experiments.reporting.examples import ExampleGroup, Shown
 from experiments.reporting.radiographs import Thumbnail
 from experiments.reporting.study_report import Part
-from rsna_det.data.patients import UNKNOWN_PATIENT
 from rsna_det.evaluation.power import LEVEL
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 # Shown in one cell with the value that they belong to.
 _BOUNDS = ("_low", "_high")
