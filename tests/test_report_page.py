@@ -173,7 +173,7 @@ def test_the_numbers_stand_with_their_intervals(page: Path) -> None:
     # The baseline differs from itself by nothing, which is no finding.
     assert "0.0000" not in text
     assert page.read_text(encoding="utf-8").count('<tr class="told">') == 1
-    assert "6 of 6 people" in text
+    assert "6; intervals are over true patients" in text
     assert "3 on 3 images" in text
     assert "2 (2 variants, 1 fold, 1 seed), 1.5 h in all" in text
     assert "several versions of torch" in text

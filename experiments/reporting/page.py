@@ -18,7 +18,8 @@ from experiments.reporting.examples import ExampleGroup, Shown
 from experiments.reporting.radiographs import Thumbnail
 from experiments.reporting.study_report import Part
 from rsna_det.evaluation.power import LEVEL
-from rsna_det.structures import UNKNOWN_PATIENT, Category
+from rsna_det.evaluation.report import units_in_words
+from rsna_det.structures import Category
 
 # Shown in one cell with the value that they belong to.
 _BOUNDS = ("_low", "_high")
@@ -161,21 +162,17 @@ def _cell(value: object) -> str:
 def _summary(details: StudyDetails) -> dict[str, str]:
     images, runs = details.images, details.runs
     boxes = images["boxes"].map(len)
+    owners = images["true_patient"]
     counts = [_count(runs[name].nunique(), name) for name in ("variant", "fold", "seed")]
     return {
-        "images": f"{len(images):,} of {_owners(images)}, each predicted by a run that did not train on it",
+        "images": f"{len(images):,}, each predicted by a run that did not train on it",
+        "patients": f"{owners.nunique():,}; intervals are over {units_in_words(owners)}",
         "labelled boxes": f"{int(boxes.sum()):,} on {_count(int((boxes > 0).sum()), 'image')}",
         "runs": f"{len(runs)} ({', '.join(counts)}), {runs['minutes'].sum() / 60:.1f} h in all",
         "devices": ", ".join(sorted(runs["device"].unique())),
         "code": ", ".join(sorted(runs["commit"].unique())),
         "command": details.command,
     }
-
-
-def _owners(images: pd.DataFrame) -> str:
-    if images["true_patient"].str.startswith(UNKNOWN_PATIENT).all():
-        return "people who are not known (no map of patients: one image a person is assumed)"
-    return f"{images['true_patient'].nunique():,} people"
 
 
 def _count(number: int, what: str) -> str:

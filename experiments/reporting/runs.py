@@ -13,6 +13,7 @@ from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config import ConfigError
 from rsna_det.evaluation.comparison import compare, conclusion, honest_shares
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
+from rsna_det.evaluation.report import units_in_words
 from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.thresholds import score_grid
 from rsna_det.evaluation.uncertainty import ImageShares
@@ -118,7 +119,8 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
                 **_details(scored, images), paper=[report.paper.get(variant.name, np.nan) for variant in variants]
             )
         ),
-        sentences=conclusion(comparison, folds=images["fold"].nunique()),
+        sentences=f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
+        f"{units_in_words(images['true_patient'])}.",
         variants=variants,
         scored=scored,
         images=images,
