@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.evaluation.postprocess import (
     OPERATING_POINT,
     OperatingPoint,
@@ -123,7 +124,7 @@ def open_folder(folder: Path, *, wanted: Mapping[str, Any], overwrite: bool) -> 
             )
     _remove(folder)
     (folder / _PARTS).mkdir(parents=True)
-    _write_text(saved, json.dumps(wanted, indent=1))
+    write_text(saved, json.dumps(wanted, indent=1))
     return []
 
 
@@ -144,7 +145,7 @@ def write_part(
     for name, table in tables.items():
         write_table(table, _with_suffix(stem, name))
     text = json.dumps({"sizes": dict(sizes), "problems": dict(problems)})
-    _write_text(stem.with_name(f"{stem.name}.part.json"), text)
+    write_text(stem.with_name(f"{stem.name}.part.json"), text)
     return Part(stem=stem, sizes=sizes, problems=problems)
 
 
@@ -255,15 +256,7 @@ def _digest(files: Mapping[str, Path]) -> str:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    partial.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rsna_det.evaluation.figures import heat_map
 from rsna_det.evaluation.out_of_fold import OutOfFold
-from rsna_det.evaluation.report import OperatingReport, markdown_table, units_in_words, write_report
+from rsna_det.evaluation.report import OperatingReport, markdown_table, units_in_words, write_csv, write_report
 from rsna_det.evaluation.selection import Cell
 from rsna_det.evaluation.thresholds import Grid
 
@@ -70,9 +70,9 @@ def write_run_scores(scores: RunScores, folder: Path) -> None:
     Raises:
         OSError: if something cannot be written.
     """
-    grid_table(scores.grid).to_csv(folder / "grid.csv", index=False)
-    scores.selection.to_csv(folder / "selection.csv", index=False)
-    scores.capped.to_csv(folder / "capped_images.csv", index=False)
+    write_csv(grid_table(scores.grid), folder / "grid.csv")
+    write_csv(scores.selection, folder / "selection.csv")
+    write_csv(scores.capped, folder / "capped_images.csv")
     _draw(scores.grid, scores.chosen, folder)
     runs = len(scores.joined.folders)
     write_report(

@@ -15,7 +15,14 @@ from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, image_detections, read_operating_point
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
-from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, units_in_words, write_report
+from rsna_det.evaluation.report import (
+    OperatingReport,
+    make_report,
+    markdown_table,
+    units_in_words,
+    write_csv,
+    write_report,
+)
 from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
 from rsna_det.prediction_folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
@@ -46,7 +53,7 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
     predicted = read_table(source / f"{IMAGES}.parquet", IMAGES_SCHEMA).set_index("image_id")
     rows = _rows(source, images["image_id"].tolist())
     rules = _size_rules(images, rows, point, resamples=config.resamples, seed=config.seed)
-    rules.to_csv(folder / "size_rules.csv", index=False)
+    write_csv(rules, folder / "size_rules.csv")
     report = make_report(
         images=images,
         rows=rows[_combination(point.size_rule, rows)],

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from rsna_det.atomic import write_text
 from rsna_det.cell_folder import LOCK, work_on
 from rsna_det.cell_lock import TakenError, lock
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
@@ -245,9 +246,7 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
         "best_val_map": best,
         "metrics": metrics,
     }
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(folder / "result.json")
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
     if untrained:
         rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"

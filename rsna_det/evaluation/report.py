@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.evaluation import operating_report as measure
 from rsna_det.evaluation.coco import coco_precision
 from rsna_det.evaluation.figures import calibration_figure, froc_figure
@@ -157,15 +158,25 @@ def write_report(report: OperatingReport, folder: Path, *, title: str, sections:
         "image_results": report.results,
     }
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        write_csv(table, folder / f"{name}.csv")
     froc_figure(
         report.froc, rate=report.false_positives_per_image, sensitivity=report.sensitivity, path=folder / "froc.png"
     )
     calibration_figure(report.calibration, folder / "calibration.png")
     plain = {"operating_point": asdict(report.point), **report.numbers}
-    (folder / "report.json").write_text(json.dumps(_without_nan(plain), indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(_without_nan(plain), indent=2) + "\n")
     parts = [f"# {title}", *(f"## {heading}\n\n{text}" for heading, text in sections.items()), *_own_sections(report)]
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table's columns, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written; the message names the file.
+    """
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def units_in_words(true_patients: pd.Series) -> str:
