@@ -200,6 +200,11 @@ def test_a_plan_keeps_to_its_memory(runs: list[Path]) -> None:
         assert images / 2 < plan.images_in_chunk < images
         assert plan.peak_bytes <= images * an_image
         assert plan.chunks == -(-1000 // plan.images_in_chunk)
+    ten, eleven = (
+        plan_chunks(images=count, members=members, settings=Settings(memory_gb=1, **options)).peak_bytes
+        for count in (10, 11)
+    )
+    assert eleven - ten == an_image
 
 
 @pytest.fixture
