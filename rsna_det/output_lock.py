@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder of results."""
+"""One process at a time writes into a folder of results, or trains in that of a run."""
 
 import errno
 import logging
@@ -11,6 +11,7 @@ from rsna_det.cell_lock import TakenError, holder, lock
 log = logging.getLogger(__name__)
 
 LOCK = ".in_use.lock"
+_ANOTHER_OUT = "wait for it to end, or choose another `out`"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -22,12 +23,17 @@ def check_not_in_use(folder: Path) -> None:
     """
     found = holder(folder / LOCK)
     if found is not None:
-        raise _taken(folder, found)
+        raise _taken(folder, found, _ANOTHER_OUT)
 
 
 @contextmanager
-def in_use(folder: Path) -> Iterator[None]:
+def in_use(folder: Path, *, name: str = LOCK, remedy: str = _ANOTHER_OUT) -> Iterator[None]:
     """Make a folder, and keep other processes from writing into it; a killed process does not keep it.
+
+    Args:
+        folder: of the results.
+        name: of the lock's file in it.
+        remedy: what to do if the folder is taken.
 
     Raises:
         FileExistsError: if another process writes into it; naming the process.
@@ -36,9 +42,9 @@ def in_use(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         try:
-            held.enter_context(lock(folder / LOCK))
+            held.enter_context(lock(folder / name))
         except TakenError as taken:
-            raise _taken(folder, taken) from taken
+            raise _taken(folder, taken, remedy) from taken
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -46,5 +52,5 @@ def in_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def _taken(folder: Path, by: object) -> FileExistsError:
-    return FileExistsError(f"{folder} is being written by {by}: wait for it to end, or choose another `out`")
+def _taken(folder: Path, by: object, remedy: str) -> FileExistsError:
+    return FileExistsError(f"{folder} is being written by {by}: {remedy}")

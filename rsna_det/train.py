@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from rsna_det.atomic import write_text
 from rsna_det.cell_folder import LOCK, work_on
-from rsna_det.cell_lock import TakenError, lock
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, ConfigError, build, check_config
+from rsna_det.output_lock import in_use
 from rsna_det.processes import check_processes
 from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
@@ -118,13 +118,7 @@ def _held(folder: Path) -> Iterator[None]:
     if getattr(rank_zero_only, "rank", 0):
         yield
         return
-    with ExitStack() as held:
-        try:
-            held.enter_context(lock(folder / LOCK))
-        except TakenError as error:
-            raise ConfigError(f"{folder} is being trained by {error}: wait for it to end, or stop it") from error
-        except OSError as error:
-            log.warning("%s cannot be locked (%s): do not start another process on it", folder, error)
+    with in_use(folder, name=LOCK, remedy="wait for it to end, or stop it"):
         yield
 
 

@@ -232,7 +232,7 @@ def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished
     process.send_signal(signal.SIGSTOP)
     refused = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert f"is being trained by process {process.pid} on " in refused.stderr
+    assert f"is being written by process {process.pid} on " in refused.stderr
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)

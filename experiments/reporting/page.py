@@ -17,6 +17,7 @@ from markupsafe import Markup
 from experiments.reporting.examples import ExampleGroup, Shown
 from experiments.reporting.radiographs import Thumbnail
 from experiments.reporting.study_report import Part
+from rsna_det.atomic import write_text
 from rsna_det.evaluation.power import LEVEL
 from rsna_det.evaluation.report import units_in_words
 from rsna_det.structures import Category
@@ -89,9 +90,7 @@ def write_page(path: Path, *, title: str, parts: Sequence[Part], details: StudyD
             version=metadata.version("rsna-det"),
         )
     )
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
 
 
 def _environment() -> jinja2.Environment:

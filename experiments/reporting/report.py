@@ -14,6 +14,7 @@ from experiments.reporting.radiographs import thumbnails
 from experiments.reporting.run_table import differing_options, disagreements, run_table
 from experiments.reporting.runs import StudyResult, compared, finished_variants
 from experiments.reporting.study_report import Part, StudyReport
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.evaluation.figures import interval_figure
 from rsna_det.evaluation.report import markdown_table
@@ -88,9 +89,10 @@ def write_parts(
     """
     for part in parts:
         if part.table is not None:
-            part.table.to_csv(folder / f"{part.name}.csv", index=False)
+            with whole_file(folder / f"{part.name}.csv") as partial:
+                part.table.to_csv(partial, index=False)
     text = "\n\n".join([f"# {title}", *map(_markdown, parts)])
-    (folder / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
+    write_text(folder / f"{name}.md", f"{text}\n")
     page = folder / f"{name}.html"
     write_page(page, title=title, parts=parts, details=details)
     return page
