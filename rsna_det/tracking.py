@@ -184,6 +184,26 @@ def logged_in() -> bool:
     return wandb.login(prompt=False, verify=False)
 
 
+def default_entity() -> str:
+    """The user or team that runs without ``entity`` go to; asks the server.
+
+    Raises:
+        wandb.errors.Error: without a login or an answer.
+    """
+    return str(wandb.Api().default_entity)
+
+
+def server_problem() -> str | None:
+    """What is wrong with the server's address, None if somebody answers there; W&B would try for 90 seconds."""
+    address = urlsplit(wandb.Settings().base_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"W&B cannot be reached at {address.netloc} ({error})"
+    return None
+
+
 @rank_zero_only
 def _start(logger: RunLogger, folder: Path) -> None:
     """Open the run now, and offline where the server cannot be used."""
@@ -232,21 +252,12 @@ def _tags(texts: Sequence[str]) -> list[str]:
 
 
 def _reachable_mode(mode: Mode) -> Mode:
-    """The mode itself, or ``offline`` where nobody answers at the server's address: W&B would try for 90 seconds."""
-    if mode != "online":
+    """The mode itself, or ``offline`` where nobody answers."""
+    problem = server_problem() if mode == "online" else None
+    if problem is None:
         return mode
-    address = urlsplit(wandb.Settings().base_url)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        log.warning(
-            "W&B cannot be reached at %s (%s): going on offline; `wandb sync` sends the run later",
-            address.netloc,
-            error,
-        )
-        return "offline"
-    return mode
+    log.warning("%s: going on offline; `wandb sync` sends the run later", problem)
+    return "offline"
 
 
 def _run_id(folder: Path) -> str:
