@@ -150,12 +150,12 @@ def wandb_logger(
         wandb.errors.UsageError: online, without being logged in.
     """
     folder = Path(run_dir)
-    # WandbLogger forbids artifacts when it is told `offline`; the environment says it without that.
+    # WandbLogger would forbid artifacts if it were told `offline`; W&B's own option says it without that.
     mode = _reachable_mode(mode)
-    os.environ["WANDB_MODE"] = mode
     logger = RunLogger(
         keep_artifacts=artifacts,
         save_dir=str(folder),
+        mode=mode,
         project=project,
         entity=entity,
         group=group,
@@ -195,7 +195,7 @@ def default_entity() -> str:
 
 def server_problem() -> str | None:
     """What is wrong with the server's address, None if somebody answers there; W&B would try for 90 seconds."""
-    address = urlsplit(wandb.Settings().base_url)
+    address = urlsplit(str(wandb.setup().settings.base_url))
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
@@ -212,10 +212,9 @@ def _start(logger: RunLogger, folder: Path) -> None:
     except CommError as error:
         log.warning("W&B does not answer as it should (%s): going on offline; `wandb sync` sends the run later", error)
         wandb.teardown()
-        os.environ["WANDB_MODE"] = "offline"
         # The failed run may not have let go of its id yet, and Lightning offers no way to change its mind.
         (folder / ID_FILE).unlink()
-        logger._wandb_init |= {"resume": None, "id": _run_id(folder)}  # noqa: SLF001
+        logger._wandb_init |= {"mode": "offline", "resume": None, "id": _run_id(folder)}  # noqa: SLF001
         experiment = logger.experiment
     experiment.define_metric(EPOCH)
     for name in PER_EPOCH:
