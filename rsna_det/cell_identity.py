@@ -44,18 +44,19 @@ def identity(config: DictConfig) -> dict[str, Any]:
     OmegaConf.set_struct(part, value=False)
     part.run_dir = ""
     plain: Any = OmegaConf.to_container(part, resolve=True)
-    kept = {key: value for key, value in _flat(plain, "") if not _is_neutral(key)}
+    kept = {key: value for key, value in flat_options(plain) if not _is_neutral(key)}
     return {key: _exact(key, value) for key, value in (kept | _contents(kept)).items() if value is not _DROPPED}
 
 
 _DROPPED = object()
 
 
-def _flat(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+def flat_options(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration with its dotted path."""
     for key, value in node.items():
         own = f"{path}.{key}" if path else str(key)
         if isinstance(value, dict) and value:
-            yield from _flat(value, own)
+            yield from flat_options(value, own)
         else:
             yield own, value
 

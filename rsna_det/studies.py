@@ -30,7 +30,8 @@ LAUNCHES = "launches"
 LAUNCHERS = {"ray": "hydra-ray-launcher", "slurm": "hydra-submitit-launcher"}
 """Values of ``hydra/launcher`` and the package that each needs."""
 
-_PLACES = ("paths.studies",)
+PLACES = ("paths.studies",)
+"""Options that say where a study is, and not what it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,18 +208,22 @@ def main() -> None:
     """List the cells of a study: as last started, or as it would be with the options given."""
     set_up()
     with errors_as_messages():
-        name, overrides = _arguments(sys.argv[1:])
-        if all(override_key(override) in _PLACES for override in overrides):
+        name, overrides = study_and_overrides(sys.argv[1:])
+        if all(override_key(override) in PLACES for override in overrides):
             show(launched_study(name, overrides))
         else:
             show(plan_study([f"sweep={name}", *overrides]))
 
 
-def _arguments(arguments: Sequence[str]) -> tuple[str, list[str]]:
+def study_and_overrides(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The study that a command line names, and its other words.
+
+    Raises:
+        ConfigError: if it names none, several or an unknown one.
+    """
     names = [argument for argument in arguments if "=" not in argument]
     if len(names) != 1 or names[0] not in study_names():
-        raise ConfigError(f"name one study, such as `python -m rsna_det.studies {study_names()[0]}`; "
-                          f"there are {', '.join(study_names())}")  # fmt: skip
+        raise ConfigError(f"name one study, such as `{study_names()[0]}`; there are {', '.join(study_names())}")
     return names[0], [argument for argument in arguments if "=" in argument]
 
 

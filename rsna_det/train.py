@@ -28,7 +28,7 @@ from rsna_det.processes import check_processes
 from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
 from rsna_det.studies import check_launcher, plan_study, record_launch, show, study_asked_for
-from rsna_det.tracking import finish_tracking
+from rsna_det.tracking import RunLogger, finish_tracking
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.module import DetectorModule
 
@@ -145,24 +145,32 @@ def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, floa
     callbacks = [*(build(node) for node in config.callbacks.values() if node is not None), provenance]
     try:
         with provenance.recorded():
-            return _fit(config, module, data, callbacks, checkpoint)
+            trainer = _trainer(config, callbacks, checkpoint)
+            metrics = _fit(config, trainer, module, data, checkpoint)
+        _conclude_tracking(config, trainer)
+        return metrics
     finally:
         finish_tracking()
 
 
-def _fit(
-    config: DictConfig,
-    module: DetectorModule,
-    data: LightningDataModule,
-    callbacks: list[Callback],
-    checkpoint: Path | None,
-) -> dict[str, float]:
+def _trainer(config: DictConfig, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
     first_epoch = _epochs_done(checkpoint) if checkpoint else 0
     loggers = [_logger(node, first_epoch) for node in config.logger.values()]
-    trainer = build(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
+    trainer: Trainer = build(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
+    return trainer
+
+
+def _fit(
+    config: DictConfig,
+    trainer: Trainer,
+    module: DetectorModule,
+    data: LightningDataModule,
+    checkpoint: Path | None,
+) -> dict[str, float]:
     untrained = _score_untrained(config, module, data) if config.score_untrained and not checkpoint else {}
-    for logger in loggers:
-        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(plain)
     started = time.perf_counter()
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
@@ -257,6 +265,14 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
         rows["  W&B"] = "wandb/"
     table_of(f"{config.name}, fold {config.data.fold}", rows)
     return metrics
+
+
+def _conclude_tracking(config: DictConfig, trainer: Trainer) -> None:
+    """Hand a finished run to the loggers that keep more than numbers; all of its files are as they will stay."""
+    if trainer.is_global_zero and is_finished(config):
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.conclude(config)
 
 
 def _best_score(trainer: Trainer) -> float | None:

@@ -29,6 +29,7 @@ def importers(name: str) -> list[str]:
     [
         ("albumentations", ["data/augmentation_transforms.py"]),
         ("wandb", ["tracking.py"]),
+        ("wandb_workspaces", ["dashboard.py"]),
         ("pydicom", ["data/dicom.py", "data/greyscale.py", "data/synthetic.py"]),
         (
             "pickle",

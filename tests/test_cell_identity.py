@@ -22,6 +22,7 @@ def usual(synthetic_root: Path) -> str:
         ["trainer=gpu", "trainer.max_epochs=1"],
         ["trainer.enable_progress_bar=true", "trainer.log_every_n_steps=50"],
         ["logger=wandb", "logger.wandb.tags=[a]"],
+        ["logger=wandb", "logger.wandb.artifacts=false", "logger.wandb.job_type=try", "logger.wandb.group=another"],
         ["data.num_workers=2", "paths.cache=elsewhere", "paths.studies=elsewhere", "paths.runs=elsewhere"],
         ["callbacks.images.count=8", "score_untrained=true"],
         ["data.patients_csv=${data.root}/patients.csv"],

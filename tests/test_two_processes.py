@@ -1,5 +1,6 @@
 """Two processes of one run give what one process gives, and a sweep wants one device."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def environment() -> dict[str, str]:
 def runs(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of the same run by one process and by two."""
     found = []
-    for options in (ONE, TWO):
+    for options in (ONE, [*TWO, "logger=wandb"]):
         place = tmp_path_factory.mktemp("runs")
         command = [sys.executable, "-m", "rsna_det.train", *small_run(synthetic_root, *SAME), *options]
         done = subprocess.run(
@@ -87,6 +88,16 @@ def test_one_checkpoint_has_one_score(runs: tuple[Path, Path], synthetic_root: P
     for name in ("val/map", "val/map_best", "val/cut_best"):
         assert scores[name] == logged[name], name
     assert scores["val/map_best"] > 0, "the test is worth nothing if nothing was found"
+
+
+def test_only_the_first_process_writes_to_wandb(runs: tuple[Path, Path]) -> None:
+    one, two = runs
+    assert not list(one.glob("wandb*"))
+    (log,) = two.glob("wandb/offline-run-*/*.wandb")
+    inspect = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)]
+    read = subprocess.run(inspect, env=environment(), check=True, capture_output=True, text=True)
+    kinds = [record["artifact"]["type"] for record in map(json.loads, read.stdout.splitlines()) if "artifact" in record]
+    assert kinds == ["out-of-fold", "model"]
 
 
 def test_a_sweep_of_several_devices_says_what_to_use() -> None:

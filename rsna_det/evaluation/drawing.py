@@ -1,6 +1,7 @@
 """Boxes on a radiograph, and several radiographs on a sheet."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,6 +11,23 @@ from rsna_det.structures import Detections
 
 TRUTH_COLOUR = (64, 220, 96)
 DETECTION_COLOUR = (255, 176, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxedImage:
+    """A radiograph as the network sees it, with its boxes on it; nothing is drawn yet.
+
+    Attributes:
+        image: grey values.
+        detections: boxes in the pixels of ``image``.
+        truths: true boxes in the pixels of ``image``.
+        caption: what tells it from others.
+    """
+
+    image: UInt8[np.ndarray, "height width"]
+    detections: Detections
+    truths: Float[np.ndarray, "truths 4"]
+    caption: str
 
 
 def draw_boxes(

@@ -1,17 +1,17 @@
 """What a run does besides learning: freezes the encoder, seeds each epoch, writes candidates and pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from rsna_det.evaluation.drawing import draw_boxes, sheet
+from rsna_det.evaluation.drawing import BoxedImage, draw_boxes, sheet
 from rsna_det.evaluation.predictions import (
     candidates_path,
     candidates_table,
@@ -23,6 +23,9 @@ from rsna_det.evaluation.predictions import (
 from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.gather import gather_tables
 from rsna_det.training.module import DetectorModule, ValidationOutput
+
+LOGGED_AS = "val/detections"
+"""The name of the images in loggers."""
 
 
 class EpochSeed(Callback):
@@ -130,8 +133,8 @@ class PredictionWriter(Callback):
 class DetectionImages(Callback):
     """Draws detections against truth on some validation images after every epoch, the same ones each time.
 
-    Detections are those at the epoch's best cut. The sheet goes to the run's folder and to every logger that takes
-    images.
+    Detections are those at the epoch's best cut. The sheet goes to the run's folder; a logger that takes detections
+    gets the same images with boxes to switch on and off, and one that takes pictures only the sheet.
 
     Args:
         folder: the run's folder for pictures.
@@ -171,26 +174,32 @@ class DetectionImages(Callback):
         if not self._drawn or trainer.state.fn != TrainerFn.FITTING:
             return
         cut = float(trainer.callback_metrics["val/cut_best"])
+        boxed = [_boxed_image(*drawn, cut=cut) for drawn in self._drawn]
         path = self.folder / f"epoch_{trainer.current_epoch:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pictures = [_picture(*drawn, cut=cut, side=self.side) for drawn in self._drawn]
-        captions = [f"{Category(int(b.categories[r])).name.lower()} {b.image_ids[r][:8]}" for b, r, _ in self._drawn]
-        Image.fromarray(sheet(pictures, captions=captions, columns=self.columns, side=self.side)).save(path)
+        self._write_sheet(boxed, path)
         for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("val/detections", [str(path)], caption=[f"score above {cut:.2f}"])
+            if hasattr(logger, "log_detections"):
+                logger.log_detections(LOGGED_AS, boxed, epoch=trainer.current_epoch, cut=cut)
+            elif hasattr(logger, "log_image"):
+                logger.log_image(LOGGED_AS, [str(path)], caption=[f"score above {cut:.2f}"])
+
+    def _write_sheet(self, boxed: Sequence[BoxedImage], path: Path) -> None:
+        pictures = [
+            draw_boxes(b.image, detections=b.detections, truths=b.truths, zoom=self.side / b.image.shape[-1])
+            for b in boxed
+        ]
+        drawn = sheet(pictures, captions=[b.caption for b in boxed], columns=self.columns, side=self.side)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn).save(path)
 
 
-def _picture(
-    batch: Batch, row: int, found: Detections, *, cut: float, side: int
-) -> UInt8[np.ndarray, "height width 3"]:
-    """One network image at the sheet's size, with its boxes, which lie in source pixels."""
+def _boxed_image(batch: Batch, row: int, found: Detections, *, cut: float) -> BoxedImage:
+    """One network image with its boxes, which lie in source pixels, in its own."""
     scale = batch.images.shape[-1] / float(batch.source_sizes[row].max())
     shown = found.scores > cut
-    truths: Float[np.ndarray, "boxes 4"] = batch.source_boxes[row][batch.source_box_mask[row]].cpu().numpy() * scale
-    return draw_boxes(
-        batch.images[row, 0].cpu().numpy(),
+    return BoxedImage(
+        image=batch.images[row, 0].cpu().numpy(),
         detections=Detections(boxes=found.boxes[shown] * scale, scores=found.scores[shown]),
-        truths=truths,
-        zoom=side / batch.images.shape[-1],
+        truths=batch.source_boxes[row][batch.source_box_mask[row]].cpu().numpy() * scale,
+        caption=f"{Category(int(batch.categories[row])).name.lower()} {batch.image_ids[row][:8]}",
     )

@@ -10,11 +10,14 @@ import pyarrow as pa
 import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from rsna_det.evaluation.drawing import BoxedImage
+from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.callbacks import DetectionImages, EncoderFreeze, EpochSeed, FiniteLoss
 from rsna_det.training.gather import gather_tables
-from rsna_det.training.module import DetectorModule
+from rsna_det.training.module import DetectorModule, ValidationOutput
 from rsna_det.training.run_plan import RunPlan
 
 
@@ -91,3 +94,54 @@ def test_gathered_rows_are_sorted_by_image_and_keep_their_order_within_one() -> 
     assert table["image_id"].to_pylist() == ["a", "b", "b", "c"]
     assert table["score"].to_pylist() == [0.1, 0.9, 0.5, 0.2]
     assert gather_tables([]) is None
+
+
+class Taker:
+    """A logger that takes detections."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+
+    def log_detections(self, key: str, images: list[BoxedImage], *, epoch: int, cut: float) -> None:
+        self.taken.append((key, images, epoch, cut))
+
+
+def test_loggers_get_the_boxes_that_are_drawn_in_the_pixels_of_the_picture(tmp_path: Path) -> None:
+    """A radiograph of 200 x 100 (height x width) in a square of 64: source pixels times 64 / 200 = 0.32."""
+    batch = Batch(
+        images=torch.zeros(1, 1, 64, 64, dtype=torch.uint8),
+        boxes=torch.zeros(1, 2, 4),
+        box_mask=torch.zeros(1, 2, dtype=torch.bool),
+        source_boxes=torch.tensor([[[50.0, 100, 75, 150], [0, 0, 0, 0]]]),
+        source_box_mask=torch.tensor([[True, False]]),
+        categories=torch.tensor([Category.OPACITY]),
+        source_sizes=torch.tensor([[200, 100]]),
+        image_ids=("0123456789",),
+        folds=(0,),
+        true_patients=("p",),
+    )
+    found = Detections(boxes=torch.tensor([[25.0, 50, 100, 200], [0, 0, 10, 10]]), scores=torch.tensor([0.75, 0.25]))
+    module = Mock(spec=DetectorModule)
+    module.detections_before_cut.return_value = [found]
+    taker, pictures = Taker(), Mock(spec=["log_image"])
+    fitting = trainer(
+        current_epoch=3,
+        state=SimpleNamespace(fn=TrainerFn.FITTING),
+        callback_metrics={"val/cut_best": torch.tensor(0.25)},
+        loggers=[taker, pictures, Mock(spec=["log_metrics"])],
+    )
+    images = DetectionImages(folder=str(tmp_path), count=1, columns=1, side=64)
+    images.on_validation_epoch_start(fitting, module)
+    images.on_validation_batch_end(fitting, module, Mock(spec=ValidationOutput, candidates=None), batch, 0)
+    images.on_validation_end(fitting, module)
+    ((key, (image,), epoch, cut),) = taker.taken
+    assert (key, epoch, cut, image.caption) == ("val/detections", 3, 0.25, "opacity 01234567")
+    # 25, 50, 100, 200 times 0.32; the other box does not score above the cut
+    assert image.detections.boxes.tolist() == [pytest.approx([8, 16, 32, 64])]
+    assert image.detections.scores.tolist() == [0.75]
+    # 50, 100, 75, 150 times 0.32
+    assert image.truths.tolist() == [pytest.approx([16, 32, 24, 48])]
+    pictures.log_image.assert_called_once_with(
+        "val/detections", [str(tmp_path / "epoch_03.png")], caption=["score above 0.25"]
+    )
+    assert (tmp_path / "epoch_03.png").is_file()

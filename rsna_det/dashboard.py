@@ -1,0 +1,204 @@
+"""A W&B workspace that compares a study's variants: ``python -m rsna_det.dashboard augmentations``."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rsna_det.atomic import write_text
+from rsna_det.cell_identity import flat_options
+from rsna_det.cli import errors_as_messages, print_table, set_up
+from rsna_det.config import ConfigError, check_config, compose_config, override_key
+from rsna_det.studies import PLACES, Study, launched_study, plan_study, study_and_overrides
+from rsna_det.tracking import EPOCH, SUMMARIES, default_entity, logged_in, server_problem
+from rsna_det.training.callbacks import LOGGED_AS
+
+with warnings.catch_warnings():
+    # Of the library itself, which still uses an old form of pydantic's.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import wandb_workspaces.workspaces as ws
+    from wandb_workspaces import expr
+    from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, MediaBrowser
+
+FILE = "workspace.json"
+"""In a study's folder."""
+
+# A variant is trained with several of these.
+_REPEATED = ("data.fold", "seed")
+_NO_PART_OF_A_VARIANT = ("run_dir", "study", "logger", "paths", "hydra")
+
+_SECTIONS: Mapping[str, Sequence[str]] = {
+    "Validation mAP: at the fixed cut, and at each epoch's best cut (optimistic)": ("val/map", "val/map_best"),
+    "Losses": ("val/loss", "val/box_regression", "val/box_class", "val/global_class", "train/loss"),
+    "Global output": ("val/global_auc", "val/global_accuracy"),
+}
+_COMPARED = ("val/map", "val/map_best", "val/loss", "val/box_regression")
+_FEWEST_RUNS = 10
+
+
+def main() -> None:
+    """Save the workspace of a study where W&B is asked for and logged in to, and write it to a file elsewhere."""
+    set_up()
+    with errors_as_messages():
+        name, overrides = study_and_overrides(sys.argv[1:])
+        study = _study(name, overrides)
+        options = _logger_options(study, overrides)
+        problem = _problem(options)
+        if problem is None:
+            problem = _save(study, options)
+        if problem is None:
+            return
+        path = write_workspace(study_workspace(study, options), study.folder / FILE)
+        print_table(
+            f"{path} is the workspace of {name}, not saved in W&B: {problem}. To save it: `wandb login`, then the same "
+            "command with logger.wandb.mode=online",
+            (),
+        )
+
+
+def study_workspace(study: Study, options: Mapping[str, Any]) -> ws.Workspace:
+    """Curves over the epochs, summaries and images of a study's runs, grouped by what its variants differ in.
+
+    Args:
+        study: whose runs.
+        options: of the W&B logger: ``project``, ``entity`` and ``group``.
+    """
+    keys = variant_options([_composed(cell.overrides) for cell in _one_a_variant(study)]) or ["name"]
+    return ws.Workspace(
+        entity=options["entity"] or "",
+        project=options["project"],
+        name=f"study {study.name}",
+        sections=list(_sections()),
+        settings=ws.WorkspaceSettings(x_axis=EPOCH, max_runs=max(_FEWEST_RUNS, len(study.cells))),
+        runset_settings=ws.RunsetSettings(
+            filters=expr.And(expr.Metric("Group") == options["group"]),
+            groupby=[expr.Config(key) for key in keys],
+            pinned_columns=[f"summary:{_summary(name)}" for name in _COMPARED],
+        ),
+    )
+
+
+def variant_options(configs: Sequence[DictConfig]) -> list[str]:
+    """The options that tell variants apart: of those that differ the fewest that do, the first where several would.
+
+    Args:
+        configs: one a variant; none of no variant or a single one.
+    """
+    flat = [dict(_options(config)) for config in configs]
+    keys = [key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1]
+    chosen: list[str] = []
+    while True:
+        told_apart = {key: len({tuple(one.get(k) for k in (*chosen, key)) for one in flat}) for key in keys}
+        best = max(told_apart, key=lambda key: told_apart[key], default=None)
+        if best is None or told_apart[best] <= len({tuple(one.get(k) for k in chosen) for one in flat}):
+            return chosen
+        chosen.append(best)
+
+
+def write_workspace(workspace: ws.Workspace, path: Path) -> Path:
+    """Write a workspace as W&B stores it."""
+    # The library writes to the server only.
+    text = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1)  # noqa: SLF001
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text + "\n")
+    return path
+
+
+def _study(name: str, overrides: Sequence[str]) -> Study:
+    """As last started, or as it would be with the options given."""
+    others = [override for override in overrides if not override_key(override).startswith("logger")]
+    if all(override_key(override) in PLACES for override in others):
+        return launched_study(name, others)
+    return plan_study([f"sweep={name}", *overrides])
+
+
+def _logger_options(study: Study, overrides: Sequence[str]) -> Mapping[str, Any]:
+    """The options of the W&B logger that the study's runs have, and the command line's in place of them."""
+    changes = [override for override in overrides if override_key(override).startswith("logger")]
+    config = _composed([*study.cells[0].overrides, *changes])
+    check_config(config)
+    if "wandb" not in config.logger:
+        raise ConfigError(f"the runs of {study.name} log nothing to W&B: leave logger=csv out, or give logger=wandb")
+    options: Any = OmegaConf.to_container(config.logger.wandb, resolve=True)
+    return dict(options)
+
+
+def _problem(options: Mapping[str, Any]) -> str | None:
+    """Why the workspace cannot be saved; nothing is sent anywhere unless that is asked for."""
+    if options["mode"] != "online":
+        return f"logger.wandb.mode is {options['mode']}"
+    problem = server_problem()
+    if problem is None and not logged_in():
+        return "nobody is logged in"
+    return problem
+
+
+def _save(study: Study, options: Mapping[str, Any]) -> str | None:
+    """Save the workspace and say where; None, or what W&B has against it."""
+    try:
+        entity = options["entity"] or default_entity()
+        workspace: Any = study_workspace(study, dict(options) | {"entity": entity})
+        print_table(f"the workspace of {study.name} is saved: {workspace.save().url}", ())
+    except Exception as error:  # noqa: BLE001  # of the library and of all below it: the file is written instead
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    config = compose_config("train", overrides)
+    config.run_dir = "."
+    return config
+
+
+def _one_a_variant(study: Study) -> list[Any]:
+    found = {
+        tuple(override for override in cell.overrides if override_key(override) not in _REPEATED): cell
+        for cell in reversed(study.cells)
+    }
+    return list(reversed(found.values()))
+
+
+def _options(config: DictConfig) -> Iterator[tuple[str, str]]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for key, value in flat_options(plain):
+        if key not in _REPEATED and key.split(".")[0] not in _NO_PART_OF_A_VARIANT:
+            yield key, json.dumps(value)
+
+
+def _sections() -> Iterator[ws.Section]:
+    for title, names in _SECTIONS.items():
+        yield _section(title, [_curves(name) for name in names])
+    yield _section("Best and last epochs", [_bars(name) for name in _COMPARED])
+    yield _section("Detections", [MediaBrowser(title=LOGGED_AS, media_keys=[LOGGED_AS])])
+
+
+def _section(title: str, shown: Sequence[Any]) -> ws.Section:
+    # A section's own settings win over the workspace's.
+    settings = ws.SectionPanelSettings(x_axis=EPOCH)
+    return ws.Section(name=title, panels=list(shown), is_open=True, panel_settings=settings)
+
+
+def _curves(name: str) -> LinePlot:
+    """Mean over a variant's folds and seeds, between the lowest and the highest."""
+    return LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH, groupby_aggfunc="mean", groupby_rangefunc="minmax")
+
+
+def _bars(name: str) -> BarPlot:
+    return BarPlot(
+        title=f"{name}: {SUMMARIES[name]} over epochs, and last",
+        metrics=[_summary(name), f"{name}.last"],
+        groupby_aggfunc="mean",
+        groupby_rangefunc="minmax",
+    )
+
+
+def _summary(name: str) -> str:
+    return f"{name}.{SUMMARIES[name]}"
+
+
+if __name__ == "__main__":
+    main()
