@@ -61,7 +61,7 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
         )
     found: dict[str, dict[int, dict[int, Path]]] = {}
     for cell in study.cells:
-        config = _config(cell.folder)
+        config = run_config(cell.folder)
         value = str(_plain(OmegaConf.select(config, report.option)))
         folds = found.setdefault(value, {}).setdefault(config.seed, {})
         twin = folds.setdefault(config.data.fold, cell.folder)
@@ -148,7 +148,13 @@ def _score_seed(folders: Sequence[Path]) -> Scored:
     )
 
 
-def _config(folder: Path) -> DictConfig:
+def run_config(folder: Path) -> DictConfig:
+    """A run's configuration as it was composed.
+
+    Raises:
+        ConfigError: if the folder has none.
+        FileNotFoundError: likewise.
+    """
     config = OmegaConf.load(folder / ".hydra" / "config.yaml")
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{folder} has no configuration of a run")
