@@ -12,7 +12,7 @@ REPORT = StudyReport(
     option="model.global_head",
     baseline="False",
     paper={},
-    label={"True": "with the global output", "False": "without it"}.__getitem__,
+    label={"True": "global output", "False": "no global output"}.__getitem__,
     parts=(
         loss_curves,
         partial(

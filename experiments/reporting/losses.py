@@ -76,14 +76,14 @@ def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) 
     return Part(name=f"{report.study}_losses", title="Losses over epochs", text=text, figure=path)
 
 
-def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path, *, claim: str) -> Part:  # noqa: ARG001
+def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path, *, claim: str = "") -> Part:  # noqa: ARG001
     """The epoch at which each validation loss is lowest, of each fold and on average.
 
     Args:
         report: of the study.
         variants: its runs.
         folder: of the report.
-        claim: the paper's, with its section.
+        claim: the paper's, with its section; empty where it says nothing of it.
 
     Raises:
         ConfigError: as :func:`read_losses`.
@@ -102,8 +102,9 @@ def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path
             | {"lowest at the last epoch": "" if name == _GAP else f"{last.get(name, 0):g} of {epochs[name].count()}"}
             for name in epochs.columns
         ]
+    said = f"The paper: {claim}" if claim else "The paper says nothing of this."
     text = (
-        f"The paper: {claim}\n\nEpochs count from 0. A gap of 0 says that classification and regression were at their "
+        f"{said}\n\nEpochs count from 0. A gap of 0 says that classification and regression were at their "
         "best in the same epoch, one above 0 that the global class was first. A loss that is lowest at a run's last "
         "epoch may still fall: its epoch is a lower bound."
     )
