@@ -44,10 +44,11 @@ def augmented_parts(config: DictConfig, folder: Path) -> list[Part]:
         sheet(pictures, captions=captions, columns=len(sets), side=_SIDE), folder / "augmented_examples.png"
     )
     text = (
-        f"One draw of each set for each radiograph (the seed of the first row is {config.seed}), as the network gets it "
-        f"at {config.data.image_size} px, with the boxes that it is to find. The sets share their geometric draws: where "
-        "two have a step in common, it goes the same way, as far as the set's limit lets it. The boxes of heavy_aug and "
-        "heavy_aug_customrot differ by the rule alone: around the corners, around the thirds of the edges (figure 6)."
+        f"One draw of each set for each radiograph (the seed of the first row is {config.seed}), as the network gets "
+        f"it at {config.data.image_size} px, with the boxes that it is to find. The sets share their geometric draws: "
+        "where two have a step in common, it goes the same way, as far as the set's limit lets it. The boxes of "
+        "heavy_aug and heavy_aug_customrot differ by the rule alone: around the corners, around the thirds of the "
+        "edges (figure 6)."
     )
     return [Part(name="augmented_examples", title="The five augmentation sets (figure 5)", text=text, figure=path)]
 
