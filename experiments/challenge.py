@@ -150,8 +150,8 @@ def _text(source: Path, numbers: dict[str, Any]) -> str:
         "ours are of the same images and labels. Intervals are 95% bootstraps over true patients; differences to the "
         "averaged sizes are paired over the same images.\n\nThe last row is of single checkpoints of the study's folds "
         "on the images that each fold held out, labelled by one reader, epoch and cut chosen honestly: other images "
-        "and other labels, so that its distance to the ensemble is not what the ensemble is worth. On images that members "
-        "have learnt from an ensemble looks better than it is; the evaluation's own report says whether it did."
+        "and other labels, so that its distance to the ensemble is not what the ensemble is worth. On images that "
+        "members have learnt from an ensemble looks better than it is; the evaluation's own report says whether it did."
     )
 
 
