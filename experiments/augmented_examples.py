@@ -10,7 +10,7 @@ import yaml
 from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
-from experiments.reporting.radiographs import labelled_images, save_picture
+from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
 from rsna_det.config import CONF, build, compose_config
 from rsna_det.data.augmentation import Augmentation

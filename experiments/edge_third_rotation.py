@@ -15,7 +15,7 @@ from matplotlib.patches import Polygon, Rectangle
 from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
-from experiments.reporting.radiographs import labelled_images
+from experiments.reporting.labelled import labelled_images
 from experiments.reporting.study_report import Part
 from rsna_det.data.augmentation_geometry import BoxRule, WarpDraw, box_points, map_boxes, map_points, source_map
 from rsna_det.evaluation.figures import save_figure

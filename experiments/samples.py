@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
-from experiments.reporting.radiographs import labelled_images, save_picture
+from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
 from rsna_det.data.labels import IMAGES_DIR
 from rsna_det.data.patients import UNKNOWN_PATIENT
