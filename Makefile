@@ -4,7 +4,9 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+STUDY ?=
+
+.PHONY: help setup demo test lint format report bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -35,6 +37,9 @@ lint: setup ## style, types, import contracts
 format: setup ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+report: setup ## a page for each study in studies/; for one: make report STUDY=augmentations
+	$(BIN)/python -m experiments.report $(STUDY)
 
 bench: setup ## speed and memory against torchvision, of the cache and of the metric
 	$(BIN)/python -m benchmarks

@@ -14,10 +14,10 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.reporting.command import FigureReport, main
-from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score
+from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score_seed
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.config import ConfigError
-from rsna_det.evaluation.uncertainty import bootstrap_mean
+from rsna_det.evaluation.uncertainty import ImageShares, bootstrap_mean
 
 STUDY = StudyReport(
     study="ensemble",
@@ -127,16 +127,17 @@ def _read_rules(path: Path) -> pd.DataFrame:
 
 def _out_of_fold(variant: Variant) -> dict[str, Any]:
     """One checkpoint for each fold, epoch and cut chosen honestly, on the images that its fold held out."""
-    found = score(variant)
-    patients = found.images["true_patient"].tolist()
-    own = bootstrap_mean(found.shares, true_patients=patients, resamples=RESAMPLES, seed=SEED)
+    seeds = [score_seed(folders) for folders in variant.seeds.values()]
+    images = seeds[0].joined.images
+    shares = ImageShares.mean([seed.shares for seed in seeds])
+    own = bootstrap_mean(shares, true_patients=images["true_patient"].tolist(), resamples=RESAMPLES, seed=SEED)
     return {
         "what": f"{variant.name}, one checkpoint, out of fold",
         "mAP": own.estimate,
         "mAP low": own.low,
         "mAP high": own.high,
         "more than averaged": math.nan,
-        "images": f"{len(found.images)} held out",
+        "images": f"{len(images)} held out",
     }
 
 

@@ -14,10 +14,9 @@ from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
 from rsna_det.data.labels import IMAGES_DIR
-from rsna_det.data.patients import UNKNOWN_PATIENT
 from rsna_det.evaluation.drawing import sheet
 from rsna_det.sheets import labelled_picture, network_image
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 PAPER = {Category.OPACITY: 9555, Category.ABNORMAL: 11821, Category.NORMAL: 8851}
 """Table 1's column of patients."""

@@ -12,6 +12,7 @@ from typing import Literal
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from rsna_det.atomic import write_text
 from rsna_det.cell_identity import cell_id, identity
 from rsna_det.cell_lock import TakenError, holder, lock
 from rsna_det.config import cause_of
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 State = Literal["finished", "running", "failed", "cut off", "missing"]
 Train = Callable[[DictConfig, Path | None], object]
 
-DESCRIPTION, LOCK, FAILURE = "cell.yaml", "cell.lock", "failed.txt"
+DESCRIPTION, LOCK, FAILURE = "cell.yaml", "run.lock", "failed.txt"
 LAST = Path("checkpoints") / "last.ckpt"
 
 
@@ -110,14 +111,10 @@ def _describe(config: DictConfig, folder: Path, overrides: Sequence[str]) -> Non
     OmegaConf.set_struct(saved, value=False)
     # As in a run of its own: whoever goes on with it names its folder.
     saved.run_dir = "???"
-    _write(hydra / "config.yaml", OmegaConf.to_yaml(saved))
-    _write(hydra / "overrides.yaml", yaml.safe_dump(list(overrides)))
+    write_text(hydra / "config.yaml", OmegaConf.to_yaml(saved))
+    write_text(hydra / "overrides.yaml", yaml.safe_dump(list(overrides)))
     described = {"study": config.study, "cell": cell_id(config), "overrides": list(overrides)}
     comment = "# The cell's hash is that of everything under `options`.\n"
-    _write(folder / DESCRIPTION, comment + yaml.safe_dump(described | {"options": identity(config)}, sort_keys=False))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_text(
+        folder / DESCRIPTION, comment + yaml.safe_dump(described | {"options": identity(config)}, sort_keys=False)
+    )

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ from rsna_det.config import ConfigError, cause_of, compose_config
 from rsna_det.data.cache import CacheError
 
 log = logging.getLogger(__name__)
+
+# Bytes of configuration and log, more or less, that are written when an entry point starts.
+_HYDRA_WRITES = 2**16
 
 EXPECTED_ERRORS = (
     CacheError,
@@ -64,14 +68,38 @@ def set_up() -> None:
 
 
 def check_command_line(name: str) -> None:
-    """Compose a primary configuration from the command line before Hydra does, whose own errors name no closest keys.
+    """Compose a primary configuration from the command line, and try its folder, before Hydra does.
+
+    Hydra's own errors name no closest keys, and a folder that it cannot make is a traceback.
 
     Raises:
         ConfigError: as :func:`~rsna_det.config.compose_config`.
+        OSError: as :func:`check_writable`.
     """
     # Hydra's own flags (--help, --cfg, -m) are Hydra's to answer.
     if not any(argument.startswith("-") for argument in sys.argv[1:]):
-        compose_config(name, sys.argv[1:])
+        config = compose_config(name, sys.argv[1:])
+        check_writable(Path(config.get("out", config.paths.runs)).expanduser())
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether something can be written into a folder, or into the folder that it would be made in.
+
+    Raises:
+        OSError: if not (a full disk, permissions, a file of that name); naming the folder and the remedy.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(_HYDRA_WRITES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(
+            f"{folder} cannot be written into ({there}: {reason}): free some space, check the permissions, or choose "
+            "another folder"
+        ) from error
 
 
 @contextmanager

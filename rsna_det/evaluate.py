@@ -5,6 +5,8 @@ point chosen honestly and optimistically, and what the detector is worth there. 
 against labels, for each rule of box sizes (table 4's method column).
 """
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -13,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from rsna_det.cli import check_command_line, errors_as_messages, set_up
-from rsna_det.config import CONF, ConfigError, check_config, compose_config
+from rsna_det.config import CONF, ConfigError, check_config, compose_config, override_key
+from rsna_det.output_lock import check_not_in_use, in_use
 from rsna_det.score_predictions import score_predictions
 from rsna_det.score_runs import score_runs
 
@@ -36,6 +39,7 @@ def main() -> None:
     set_up()
     with errors_as_messages():
         check_command_line("evaluate")
+        _refuse_taken(sys.argv[1:])
     _start()
 
 
@@ -54,6 +58,7 @@ def run(config: DictConfig) -> dict[str, float]:
 
     Raises:
         ConfigError: before any table is read, for a configuration that cannot be.
+        FileExistsError: if another process writes into the folder.
     """
     check_config(config)
     if (config.runs is None) == (config.predictions is None):
@@ -66,9 +71,17 @@ def run(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(1)
     try:
         folder = Path(config.run_dir)
-        return score_runs(config, folder) if config.runs is not None else score_predictions(config, folder)
+        with in_use(folder):
+            return score_runs(config, folder) if config.runs is not None else score_predictions(config, folder)
     finally:
         torch.set_num_threads(threads)
+
+
+def _refuse_taken(arguments: Sequence[str]) -> None:
+    """Before Hydra writes its files into the folder."""
+    if any(override_key(argument) == "out" for argument in arguments):
+        config = compose_config("evaluate", [a for a in arguments if not a.startswith("-")])
+        check_not_in_use(Path(config.out).expanduser())
 
 
 def _refuse_options_of_the_other(config: DictConfig) -> None:

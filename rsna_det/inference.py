@@ -37,7 +37,7 @@ from rsna_det.inference_plan import (
 )
 from rsna_det.members import Member, load_model
 from rsna_det.models.ensemble import combine, with_percentile_sizes
-from rsna_det.pictures import PictureTask, draw
+from rsna_det.pictures import PictureTask, draw, is_drawn
 from rsna_det.prediction_folder import (
     IMAGES,
     MEAN,
@@ -78,7 +78,8 @@ def predict(
 ) -> Result:
     """Predict the boxes of radiographs and write everything into a folder.
 
-    A file that cannot be read is noted and stops nothing. A run that was killed goes on with its finished chunks.
+    A file that cannot be read is noted and stops nothing, nor does a picture that cannot be drawn. A run that was
+    killed goes on with its finished chunks.
 
     Args:
         files: image id -> DICOM file.
@@ -100,7 +101,8 @@ def predict(
     run = _Run(members=members, point=point, out=out, settings=settings, files=files, truths=truths or {})
     parts = run.complete(parts)
     rows = member_rows or [{"path": str(member.path)} for member in members]
-    run.result.found = finish(out, parts=parts, files=files, point=point, members=rows)
+    undrawn = run.result.undrawn
+    run.result.found = finish(out, parts=parts, files=files, point=point, members=rows, undrawn=undrawn)
     run.result.problems = {image_id: problem for part in parts for image_id, problem in part.problems.items()}
     return run.result
 
@@ -137,7 +139,7 @@ class _Run:
         complete = list(parts)
         with worker_pool(workers=self.settings.workers, images=len(left)) as pool, Progress(transient=True) as bar:
             task = bar.add_task("predicting", total=len(left) * len(self.members))
-            drawing = [future for part in parts for future in self._submit_pictures(pool, part)]
+            drawing = {i: future for part in parts for i, future in self._submit_pictures(pool, part).items()}
             reading = self._submit_reads(pool, chunks[0] if chunks else [])
             for number, _ in enumerate(chunks):
                 now, reading = reading, self._submit_reads(pool, *chunks[number + 1 : number + 2])
@@ -256,16 +258,16 @@ class _Run:
             max_candidates=self.point.max_candidates,
         )
 
-    def _submit_pictures(self, pool: Executor, part: Part) -> "list[Future[float]]":
+    def _submit_pictures(self, pool: Executor, part: Part) -> "dict[str, Future[float | str]]":
         folder = self.out / PICTURES
-        wanted = [i for i in part.sizes if i in self._drawn and not (folder / f"{i}.png").is_file()]
+        wanted = [i for i in part.sizes if i in self._drawn and not is_drawn(folder / f"{i}.png")]
         if not wanted:
-            return []
+            return {}
         folder.mkdir(exist_ok=True)
         name = candidates_name(self.point, members=len(self.members))
         found = detections_of(part.read(name), wanted, self.point)
         opacity = part.read(IMAGES).set_index("image_id")["p_opacity"]
-        return [pool.submit(draw, self._picture(i, found[i], float(opacity[i]))) for i in wanted]
+        return {i: pool.submit(draw, self._picture(i, found[i], float(opacity[i]))) for i in wanted}
 
     def _picture(self, image_id: str, found: Detections, p_opacity: float) -> PictureTask:
         return PictureTask(
@@ -279,9 +281,13 @@ class _Run:
             p_opacity=None if np.isnan(p_opacity) else p_opacity,
         )
 
-    def _await_pictures(self, drawing: "Sequence[Future[float]]") -> None:
-        for future in drawing:
-            self.result.count(DRAWING, future.result())
+    def _await_pictures(self, drawing: "Mapping[str, Future[float | str]]") -> None:
+        for image_id, future in drawing.items():
+            drawn = future.result()
+            if isinstance(drawn, str):
+                self.result.undrawn[image_id] = drawn
+            else:
+                self.result.count(DRAWING, drawn)
 
 
 def _stacked(squares: Mapping[str, Square]) -> _Images:

@@ -67,6 +67,7 @@ class Result:
     Attributes:
         found: boxes of every image, source pixels.
         problems: what is wrong with each image that could not be read.
+        undrawn: why an image that could be read has no picture.
         reused: images whose part an earlier run had finished.
         seconds: spent on each stage, in all workers together.
         counts: images that went through each stage.
@@ -74,6 +75,7 @@ class Result:
 
     found: dict[str, Detections] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    undrawn: dict[str, str] = field(default_factory=dict)
     reused: int = 0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -87,13 +89,13 @@ class Result:
 def plan_chunks(*, images: int, members: Sequence[Member], settings: Settings) -> Plan:
     """How the images are divided so that what is kept of them fits into the memory allowed.
 
-    Of each image that is every member's outputs of every anchor, and its pixels and those of an image of the next
-    chunk; beside these, what combining one image and decoding one batch needs.
+    Of each image that is every member's outputs of every anchor, its pixels as they were read and as they lie in their
+    batch, and those of an image of the next chunk; beside these, what combining one image and decoding one batch needs.
     """
     side, count = members[0].image_size, len(members)
     anchors = sum(ANCHORS_PER_CELL * (-(-side // 2**level)) ** 2 for level in members[0].levels)
     outputs = anchors * _NUMBERS_PER_ANCHOR * _FLOAT
-    an_image = count * outputs + 2 * side**2
+    an_image = count * outputs + 3 * side**2
     # Combining works in float64, on sorted and on shifted copies of the four deltas.
     beside = 4 * anchors * 4 * count * 2 * _FLOAT + settings.batch_size * (2 * outputs + 10 * anchors * _FLOAT)
     fitting = int((settings.memory_gb * GIB - beside) / an_image)

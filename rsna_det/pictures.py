@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
+from rsna_det.atomic import is_disk_full, whole_file
 from rsna_det.data.dicom import read_radiograph
 from rsna_det.evaluation.annotated import annotated
 from rsna_det.structures import Detections
+
+_REMEDY = "free some space, or draw none with `pictures=false`; the same command goes on with what is finished"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +42,34 @@ class PictureTask:
     p_opacity: float | None
 
 
-def draw(task: PictureTask) -> float:
-    """Write a task's picture, whole or not at all.
+def draw(task: PictureTask) -> float | str:
+    """Write a task's picture, whole or not at all; one that cannot be drawn gives a message, so that others go on.
 
     Returns:
-        The seconds it took.
+        The seconds it took, or what is wrong.
 
     Raises:
-        DicomError: if the radiograph cannot be read.
-        OSError: if the picture cannot be written.
+        OSError: if the disk is full; the message names the file and the remedy.
     """
+    try:
+        return _draw(task)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        return f"{task.source}: its picture could not be drawn ({error})"
+    except ValueError as error:
+        return f"{task.source}: its picture could not be drawn ({error})"
+
+
+def is_drawn(target: Path) -> bool:
+    """Whether a picture is there; one whose name no file can have is not."""
+    try:
+        return target.is_file()
+    except OSError:
+        return False
+
+
+def _draw(task: PictureTask) -> float:
     started = time.perf_counter()
     count = len(task.scores)
     caption = [task.image_id, f"{count} {'box' if count == 1 else 'boxes'} scored above {task.cut:g}"]
@@ -58,11 +79,6 @@ def draw(task: PictureTask) -> float:
         caption.append(f"{len(task.truths)} labelled")
     found = Detections(boxes=torch.from_numpy(task.boxes), scores=torch.from_numpy(task.scores))
     picture = annotated(read_radiograph(task.source), detections=found, truths=task.truths, caption=caption)
-    partial = task.target.with_name(f"{task.target.name}.partial")
-    try:
+    with whole_file(task.target, remedy=_REMEDY) as partial:
         Image.fromarray(picture).save(partial, format="PNG", compress_level=3)
-        partial.replace(task.target)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
     return time.perf_counter() - started

@@ -26,6 +26,7 @@ from rsna_det.evaluation.postprocess import OperatingPoint
 from rsna_det.inference import predict
 from rsna_det.inference_plan import DECODING, DRAWING, Result, Settings
 from rsna_det.members import Member, find_members, operating_point, trained_on
+from rsna_det.output_lock import check_not_in_use, in_use
 from rsna_det.prediction_folder import DETECTIONS, PICTURES, SUBMISSION, check_not_finished
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,11 @@ _SHOWN = 5
 
 
 def main() -> None:
-    """Predict as the command line says; exit status 1 if a file could not be read."""
+    """Predict as the command line says; exit status 1 if a file could not be read or drawn."""
     set_up()
     with errors_as_messages():
         check_command_line("predict")
-        _refuse_finished(sys.argv[1:])
+        _refuse_taken(sys.argv[1:])
     _start()
 
 
@@ -47,7 +48,7 @@ def main() -> None:
 def _start(config: DictConfig) -> None:
     with errors_as_messages():
         result = run(config)
-    if result.problems:
+    if result.problems or result.undrawn:
         sys.exit(1)
 
 
@@ -56,7 +57,7 @@ def run(config: DictConfig) -> Result:
 
     Raises:
         ConfigError: before anything is predicted, for a configuration that cannot run.
-        FileExistsError: if another prediction lies in the folder.
+        FileExistsError: if another prediction lies in the folder, or another process writes into it.
     """
     check_config(config)
     settings = _settings(config)
@@ -65,16 +66,18 @@ def run(config: DictConfig) -> Result:
     files = find_radiographs(_plain(config.images))
     truths = _truths(Path(config.labels).expanduser(), files) if config.labels else None
     log.info("%d images, %d members: %s", len(files), len(members), ", ".join(str(m.path) for m in members[:_SHOWN]))
-    result = predict(
-        files=files,
-        members=members,
-        point=point,
-        out=Path(config.out).expanduser(),
-        settings=settings,
-        truths=truths,
-        member_rows=_member_rows(members, list(files)),
-        overwrite=config.overwrite,
-    )
+    out = Path(config.out).expanduser()
+    with in_use(out):
+        result = predict(
+            files=files,
+            members=members,
+            point=point,
+            out=out,
+            settings=settings,
+            truths=truths,
+            member_rows=_member_rows(members, list(files)),
+            overwrite=config.overwrite,
+        )
     _conclude(Path(config.out), result, settings, point)
     return result
 
@@ -91,13 +94,15 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if accelerator != "cpu" and available else "cpu")
 
 
-def _refuse_finished(arguments: Sequence[str]) -> None:
+def _refuse_taken(arguments: Sequence[str]) -> None:
     """Before Hydra writes its files into the folder."""
     if not any(override_key(argument) == "out" for argument in arguments):
         return
     config = compose_config("predict", [a for a in arguments if not a.startswith("-")])
+    out = Path(config.out).expanduser()
+    check_not_in_use(out)
     if not config.overwrite:
-        check_not_finished(Path(config.out).expanduser())
+        check_not_finished(out)
 
 
 def _plain(value: Any) -> str | list[str]:  # noqa: ANN401
@@ -123,6 +128,14 @@ def _point(config: DictConfig, members: Sequence[Member]) -> OperatingPoint:
     point = replace(operating_point(members, file), **changed)
     if point.size_rule == "percentile" and len(members) == 1:
         log.warning("size_rule=percentile measures the spread between members: of one it is none, and sizes stay")
+    # Only an evaluation of runs notes the epoch.
+    if point.epoch is not None and len(members) > 1 and "cut" not in changed:
+        log.warning(
+            "cut %g was chosen on single models and is applied to the mean of %d: its scores lie otherwise. Hold the "
+            "prediction against labelled images (`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and "
+            "give what suits it with `cut=`",
+            *(point.cut, len(members)),
+        )
     return point
 
 
@@ -166,6 +179,8 @@ def _conclude(folder: Path, result: Result, settings: Settings, point: Operating
         "  could not be read": str(len(result.problems)),
         "operating point": f"cut {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
     }
+    if result.undrawn:
+        rows["  could not be drawn"] = str(len(result.undrawn))
     for stage, seconds in result.seconds.items():
         count = result.counts[stage]
         where = " in one worker" if stage in (DECODING, DRAWING) else ""
@@ -184,6 +199,8 @@ def _conclude(folder: Path, result: Result, settings: Settings, point: Operating
     table_of("prediction", rows)
     for problem in result.problems.values():
         log.error("not predicted: %s", problem)
+    for problem in result.undrawn.values():
+        log.error("predicted, but not drawn: %s", problem)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.evaluation.postprocess import (
     OPERATING_POINT,
     OperatingPoint,
@@ -34,6 +35,8 @@ from rsna_det.structures import Detections
 log = logging.getLogger(__name__)
 
 SUBMISSION = "submission.csv"
+# Until it has been held against the challenge's rules.
+_UNCHECKED = "submission.unchecked.csv"
 MEAN, PERCENTILE, IMAGES = "mean.candidates", "percentile.candidates", "images"
 DETECTIONS = "detections.parquet"
 SCHEMAS = {MEAN: CANDIDATES_SCHEMA, PERCENTILE: CANDIDATES_SCHEMA, IMAGES: IMAGES_SCHEMA}
@@ -121,7 +124,7 @@ def open_folder(folder: Path, *, wanted: Mapping[str, Any], overwrite: bool) -> 
             )
     _remove(folder)
     (folder / _PARTS).mkdir(parents=True)
-    _write_text(saved, json.dumps(wanted, indent=1))
+    write_text(saved, json.dumps(wanted, indent=1))
     return []
 
 
@@ -142,7 +145,7 @@ def write_part(
     for name, table in tables.items():
         write_table(table, _with_suffix(stem, name))
     text = json.dumps({"sizes": dict(sizes), "problems": dict(problems)})
-    _write_text(stem.with_name(f"{stem.name}.part.json"), text)
+    write_text(stem.with_name(f"{stem.name}.part.json"), text)
     return Part(stem=stem, sizes=sizes, problems=problems)
 
 
@@ -153,6 +156,7 @@ def finish(
     files: Mapping[str, Path],
     point: OperatingPoint,
     members: Sequence[Mapping[str, object]],
+    undrawn: Mapping[str, str],
 ) -> dict[str, Detections]:
     """Put the parts together, write everything that a prediction promises, and remove the parts.
 
@@ -162,12 +166,14 @@ def finish(
         files: image id -> file.
         point: how detections are made.
         members: a row each for ``members.csv``.
+        undrawn: why an image that could be read has no picture, for ``problems.csv``.
 
     Returns:
         The boxes of every image, none for one that could not be read.
 
     Raises:
         OSError: if something cannot be written.
+        ValueError: if the submission breaks one of the challenge's rules; it then keeps a name of its own.
     """
     sizes = {image_id: size for part in parts for image_id, size in part.sizes.items()}
     problems = {image_id: problem for part in parts for image_id, problem in part.problems.items()}
@@ -181,15 +187,19 @@ def finish(
     rows = [(i, path, *(sizes[i][::-1] if i in sizes else ("", "")), len(found[i].scores)) for i, path in files.items()]
     _write_csv(folder / FILES, ["image_id", "path", "width", "height", "boxes"], rows)
     _write_csv(
-        folder / "problems.csv", ["image_id", "path", "problem"], [(i, files[i], p) for i, p in problems.items()]
+        folder / "problems.csv",
+        ["image_id", "path", "problem"],
+        [(i, files[i], p) for i, p in sorted((problems | dict(undrawn)).items())],
     )
     _write_csv(folder / MEMBERS, list(members[0]), [row.values() for row in members])
     write_operating_point(
         point, folder / OPERATING_POINT, evidence={"members": [str(row["path"]) for row in members], "used": chosen}
     )
     write_table(detections_table(found), folder / DETECTIONS)
-    write_submission(found, folder / SUBMISSION)
-    validate_submission(folder / SUBMISSION, expected_ids=list(files), sizes=sizes)
+    unchecked = folder / _UNCHECKED
+    write_submission(found, unchecked)
+    validate_submission(unchecked, expected_ids=list(files), sizes=sizes)
+    unchecked.replace(folder / SUBMISSION)
     shutil.rmtree(folder / _PARTS)
     return found
 
@@ -224,7 +234,7 @@ def _with_suffix(stem: Path, name: str) -> Path:
 
 def _remove(folder: Path) -> None:
     """What a prediction has written, and nothing else that may lie there."""
-    for name in (SUBMISSION, *_TABLES):
+    for name in (SUBMISSION, _UNCHECKED, *_TABLES):
         (folder / name).unlink(missing_ok=True)
     for name in (_PARTS, PICTURES):
         if (folder / name).is_dir():
@@ -246,15 +256,7 @@ def _digest(files: Mapping[str, Path]) -> str:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    partial.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

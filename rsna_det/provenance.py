@@ -20,6 +20,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from rsna_det.atomic import write_text
 from rsna_det.config import CONF
 from rsna_det.data.fingerprint import fingerprint
 
@@ -93,14 +94,14 @@ class Provenance(Callback):
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         resolved = OmegaConf.to_yaml(self.config, resolve=True)
-        _replace(self.folder / CONFIG, resolved)
+        write_text(self.folder / CONFIG, resolved)
         record = {
             "seed": self.config.seed,
             "configuration": CONFIG,
             "data": self.data,
             "starts": [*self._earlier, self.entry],
         }
-        _replace(self.folder / FILE, json.dumps(record, indent=1) + "\n")
+        write_text(self.folder / FILE, json.dumps(record, indent=1) + "\n")
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:
@@ -159,9 +160,3 @@ def _packages() -> dict[str, str]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -15,7 +15,14 @@ from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, image_detections, read_operating_point
 from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
-from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
+from rsna_det.evaluation.report import (
+    OperatingReport,
+    make_report,
+    markdown_table,
+    units_in_words,
+    write_csv,
+    write_report,
+)
 from rsna_det.evaluation.uncertainty import bootstrap_mean, paired_difference
 from rsna_det.prediction_folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
@@ -24,8 +31,6 @@ log = logging.getLogger(__name__)
 _METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
 """The size rules as table 4's methods."""
 _NAMED = 5
-# Of an image that could not be read: the challenge's.
-_UNKNOWN_SIDE = 1024
 
 
 def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -48,7 +53,7 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
     predicted = read_table(source / f"{IMAGES}.parquet", IMAGES_SCHEMA).set_index("image_id")
     rows = _rows(source, images["image_id"].tolist())
     rules = _size_rules(images, rows, point, resamples=config.resamples, seed=config.seed)
-    rules.to_csv(folder / "size_rules.csv", index=False)
+    write_csv(rules, folder / "size_rules.csv")
     report = make_report(
         images=images,
         rows=rows[_combination(point.size_rule, rows)],
@@ -58,7 +63,11 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
         seed=config.seed,
     )
     write_report(
-        report, folder, title=f"Prediction {source} against {config.labels}", sections=_sections(source, point, rules)
+        report,
+        folder,
+        title=f"Prediction {source} against {config.labels}",
+        sections={"Images": _coverage(files, images["image_id"], listed=config.ids is not None)}
+        | _sections(source, point, rules, units=units_in_words(images["true_patient"])),
     )
     _show(report, rules, folder)
     return report.numbers
@@ -66,10 +75,7 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
 
 def _files(source: Path) -> pd.DataFrame:
     """The files that were predicted, by image id: ``width`` and ``height`` (source pixels), NaN where unreadable."""
-    # An image may be called NA: only a size is ever missing.
-    no_size = {"width": [""], "height": [""]}
-    files = pd.read_csv(source / FILES, dtype={"image_id": str}, keep_default_na=False, na_values=no_size)
-    files = files.set_index("image_id")
+    files = _read_csv(source / FILES, numbers=["width", "height"]).set_index("image_id")
     unreadable = files.index[files["width"].isna()]
     if len(unreadable):
         log.warning(
@@ -79,24 +85,44 @@ def _files(source: Path) -> pd.DataFrame:
     return files
 
 
+def _read_csv(path: Path, *, numbers: list[str]) -> pd.DataFrame:
+    """A table as text, but for some columns of numbers where a cell may be empty: an image may be called NA, or 007."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
+
+
 def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
     """The labels of the images to score: those of ``ids``, or all that are both predicted and labelled."""
     wanted = files.index
     if config.ids is not None:
         wanted = pd.Index(sorted(read_test_ids(Path(config.ids).expanduser())))
         _check_all(wanted, files.index, f"ids of {config.ids}", "prediction")
-    sizes = files.loc[wanted, ["height", "width"]].fillna(_UNKNOWN_SIDE).astype(int)
+    sizes = files.loc[wanted, ["height", "width"]].itertuples()
     truth = read_truth(
         Path(config.labels).expanduser(),
         patients_csv=None if config.patients_csv is None else Path(config.patients_csv).expanduser(),
-        sizes={str(name): (height, width) for name, height, width in sizes.itertuples()},
+        # Of an image that could not be read the size is not known.
+        sizes={str(name): None if np.isnan(height) else (int(height), int(width)) for name, height, width in sizes},
     )
     if config.ids is not None:
         _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")
-    log.info("%d of %d predicted images have labels and are scored", len(truth), len(files))
+    log.info(_coverage(files, truth["image_id"], listed=config.ids is not None))
     if config.patients_csv is None:
         log.warning("without patients_csv every image counts as a patient of its own: the intervals are too narrow")
     return truth
+
+
+def _coverage(files: pd.DataFrame, scored: pd.Series, *, listed: bool) -> str:
+    """Which of the predicted images are scored."""
+    left_out = files.index.difference(pd.Index(scored))
+    text = f"{len(scored)} of {len(files)} predicted images have labels and are scored."
+    if listed:
+        text = f"{len(scored)} of {len(files)} predicted images are scored: those of the list of ids."
+    if len(left_out):
+        why = "are not on it" if listed else "have no labels"
+        text += f" {len(left_out)} {why} and are left out: {_some(left_out)}."
+    unreadable = int(files.loc[scored, "width"].isna().sum())
+    return text + (f" {unreadable} of the scored could not be read and count as without boxes." if unreadable else "")
 
 
 def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> None:
@@ -107,7 +133,7 @@ def _check_all(wanted: pd.Index, present: pd.Index, whose: str, what: str) -> No
 
 def _members(source: Path) -> str:
     """The members of the prediction; says it where some had learnt from the images that are scored."""
-    members = pd.read_csv(source / MEMBERS)
+    members = _read_csv(source / MEMBERS, numbers=["images_trained_on"])
     table = markdown_table(members)
     learnt = members["images_trained_on"]
     if learnt.isna().any():
@@ -167,14 +193,14 @@ def _size_rules(
     return pd.DataFrame(table)
 
 
-def _sections(source: Path, point: OperatingPoint, rules: pd.DataFrame) -> dict[str, str]:
+def _sections(source: Path, point: OperatingPoint, rules: pd.DataFrame, *, units: str) -> dict[str, str]:
     numbers = pd.DataFrame(asdict(point).items(), columns=["operating point", "value"])
     return {
         "Members": _members(source),
         "Operating point": markdown_table(numbers),
         "Rules of box sizes": (
-            f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over true patients; differences are paired, "
-            "over the same images."
+            f"{markdown_table(rules)}\n\nIntervals are 95% bootstraps over {units}; differences are paired, over the "
+            "same images."
         ),
     }
 

@@ -2,60 +2,25 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from omegaconf import DictConfig
 
 from rsna_det.cli import table_of
 from rsna_det.config import ConfigError
-from rsna_det.evaluation.figures import heat_map
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.postprocess import OPERATING_POINT, OperatingPoint, write_operating_point
-from rsna_det.evaluation.report import OperatingReport, make_report, markdown_table, write_report
-from rsna_det.evaluation.selection import Cell, best_cell, honest_selection, patient_halves, restricted
+from rsna_det.evaluation.report import make_report
+from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
 from rsna_det.evaluation.thresholds import Grid, score_grid
-from rsna_det.run_folders import common_settings, run_folders
+from rsna_det.run_folders import common_settings, run_folders, told_differences
+from rsna_det.run_scores import NOTHING_RIGHT, RunScores, evidence, write_run_scores
 
 log = logging.getLogger(__name__)
-
-_NAMED = 5
-_HONEST = (
-    "The honest figure is the mean over both directions of random splits of the true patients (selection.csv has "
-    "each). It is what choosing in this way is worth; the optimistic one is the same choice held against itself."
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunScores:
-    """What the evaluation of runs found.
-
-    Attributes:
-        joined: the runs' tables.
-        grid: scores of every cell; group 0 is all images, the others are halves of the patients.
-        chosen: the cell of highest mAP over all images (optimistic).
-        selection: choices on one half and their scores on the other (honest).
-        report: at the chosen cell.
-        capped: images with more candidates than were stored.
-        fixed: the cell of the last epoch at the run's own cut and NMS IoU: chosen on nothing.
-    """
-
-    joined: OutOfFold
-    grid: Grid
-    chosen: Cell
-    selection: pd.DataFrame
-    report: OperatingReport
-    capped: pd.DataFrame
-    fixed: Cell
-
-    @property
-    def honest_map(self) -> float:
-        """Mean over both directions of all splits."""
-        return float(self.selection["score"].mean())
 
 
 def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
@@ -65,7 +30,7 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
         The numbers of the report, with ``honest_map`` and ``optimistic_map``.
 
     Raises:
-        ConfigError: if there are no such runs, or they are not folds of one experiment.
+        ConfigError: if there are no such runs, they are not folds of one experiment, or lack the wanted epoch.
         FileNotFoundError: if a run has no tables.
         ValueError: if a table is damaged, or an image is in two folds.
     """
@@ -73,6 +38,8 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
     decoding, image_size = common_settings(folders)
     joined = open_runs(folders)
     _say_what_is_missing(joined)
+    if config.epoch is not None and config.epoch not in joined.epochs:
+        raise ConfigError(f"epoch is {config.epoch}; every run has tables of the epochs {list(joined.epochs)}")
     point = OperatingPoint(
         image_size=image_size,
         score_floor=decoding.score_floor,
@@ -83,21 +50,13 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
         size_rule=_size_rule(config.size_rule),
     )
     cuts = decoding.cuts if config.cut_grid is None else replace(decoding, cut_grid=config.cut_grid).cuts
-    scores = _measure(config, joined, point, cuts)
-    _write(scores, folder)
-    evidence = _evidence(scores)
+    scores = replace(_measure(config, joined, point, cuts), differences=tuple(told_differences(folders)))
+    write_run_scores(scores, folder)
     places = [folder, *(f / "checkpoints" for f in folders if config.save_operating_point)]
     for place in places:
-        _save_point(scores.report.point, evidence, place)
+        _save_point(scores.report.point, evidence(scores), place)
     _show(scores, folder)
     return scores.report.numbers | {"honest_map": scores.honest_map, "optimistic_map": scores.chosen.score}
-
-
-def grid_table(grid: Grid) -> pd.DataFrame:
-    """Group 0 of a grid as rows: ``epoch, nms_iou, cut, map, images`` (those that count)."""
-    index = pd.MultiIndex.from_product([grid.epochs, grid.nms_ious, grid.cuts], names=["epoch", "nms_iou", "cut"])
-    values = {"map": grid.scores[0].flatten().numpy(), "images": grid.counts[0].flatten().numpy()}
-    return pd.DataFrame(values, index=index).reset_index()
 
 
 def _size_rule(name: str) -> str:
@@ -128,6 +87,8 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
         cuts=None if config.cut is None else [config.cut],
     )
     chosen = best_cell(allowed, group=0)
+    if chosen.score == 0:
+        log.warning(NOTHING_RIGHT)
     predicted = joined.predicted(chosen.epoch)
     report = make_report(
         images=joined.images,
@@ -177,96 +138,9 @@ def _value(given: float | None, otherwise: float) -> float:
     return otherwise if given is None else given
 
 
-def _write(scores: RunScores, folder: Path) -> None:
-    """Tables, figures and the report."""
-    grid_table(scores.grid).to_csv(folder / "grid.csv", index=False)
-    scores.selection.to_csv(folder / "selection.csv", index=False)
-    scores.capped.to_csv(folder / "capped_images.csv", index=False)
-    _draw(scores.grid, scores.chosen, folder)
-    runs = len(scores.joined.folders)
-    write_report(
-        scores.report,
-        folder,
-        title=f"Out-of-fold evaluation of {runs} run{'s' if runs > 1 else ''}",
-        sections=_sections(scores),
-    )
-
-
-def _draw(grid: Grid, chosen: Cell, folder: Path) -> None:
-    """Figure 8, once over the cuts and once over the NMS IoUs."""
-    values = grid.scores[0].numpy()
-    heat_map(
-        values[:, grid.nms_ious.index(chosen.nms_iou)].T,
-        epochs=grid.epochs,
-        values=grid.cuts,
-        axis="score cut",
-        title=f"validation mAP, NMS IoU {chosen.nms_iou:g}",
-        chosen=(chosen.epoch, chosen.cut),
-        path=folder / "figure_8_score_cuts.png",
-    )
-    heat_map(
-        values[:, :, grid.cuts.index(chosen.cut)].T,
-        epochs=grid.epochs,
-        values=grid.nms_ious,
-        axis="NMS IoU",
-        title=f"validation mAP, score cut {chosen.cut:g}",
-        chosen=(chosen.epoch, chosen.nms_iou),
-        path=folder / "figure_8_nms_ious.png",
-    )
-
-
-def _sections(scores: RunScores) -> dict[str, str]:
-    joined, point = scores.joined, scores.report.point
-    runs = "\n".join(f"- `{folder}`" for folder in joined.folders)
-    per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
-    folds = per_fold.agg(images="size", images_that_count="count", map="mean").reset_index()
-    missing = f"\n\nNot validated by any run: folds {list(joined.missing_folds)}." if joined.missing_folds else ""
-    if joined.partial_epochs:
-        missing += f"\n\nLeft out, since only some runs have tables of them: epochs {list(joined.partial_epochs)}."
-    capped = scores.capped["image_id"].tolist()
-    named = f" (the first: {', '.join(capped[:_NAMED])}; all in capped_images.csv)" if capped else ""
-    return {
-        "Runs": f"{runs}\n\n{markdown_table(folds)}{missing}",
-        "Operating point": (
-            f"Epoch {point.epoch}, score above {point.cut:g}, NMS IoU {point.nms_iou:g}, boxes from "
-            f"{point.relative_cut:g} of their image's best score on, size rule `{point.size_rule}`.\n\n"
-            f"{len(capped)} of {len(joined.images)} images had more than {point.max_candidates} candidates at this "
-            f"epoch, of which only the best are stored{named}: the scores are exact for what is stored."
-        ),
-        "Honest and optimistic": f"{markdown_table(_choices(scores))}\n\n{_HONEST}",
-        "Epochs and thresholds": (
-            "![score cuts](figure_8_score_cuts.png) ![NMS IoUs](figure_8_nms_ious.png)\n\nEvery cell: grid.csv."
-        ),
-    }
-
-
-def _choices(scores: RunScores) -> pd.DataFrame:
-    """The score by how epoch and cut were chosen."""
-    chosen, fixed, selection = scores.chosen, scores.fixed, scores.selection
-    spread = f"{selection['cut'].min():g} to {selection['cut'].max():g}"
-    epochs = f"{selection['epoch'].min()} to {selection['epoch'].max()}"
-    rows = [
-        ("optimistic: chosen and measured on all patients", chosen.score, str(chosen.epoch), f"{chosen.cut:g}"),
-        ("honest: chosen on one half of the patients, measured on the other", scores.honest_map, epochs, spread),
-        ("the last epoch at the run's own cut: nothing chosen", fixed.score, str(fixed.epoch), f"{fixed.cut:g}"),
-    ]
-    return pd.DataFrame(rows, columns=["how", "map", "epoch", "cut"])
-
-
-def _evidence(scores: RunScores) -> dict[str, Any]:
-    score = scores.report.score
-    return {
-        "optimistic_map": round(score.estimate, 6),
-        "interval_95": [round(score.low, 6), round(score.high, 6)],
-        "honest_map": round(scores.honest_map, 6),
-        "images": len(scores.joined.images),
-        "runs": [str(folder) for folder in scores.joined.folders],
-    }
-
-
-def _save_point(point: OperatingPoint, evidence: dict[str, Any], place: Path) -> None:
+def _save_point(point: OperatingPoint, chosen_on: dict[str, Any], place: Path) -> None:
     if place.is_dir():
-        write_operating_point(point, place / OPERATING_POINT, evidence=evidence)
+        write_operating_point(point, place / OPERATING_POINT, evidence=chosen_on)
     else:
         log.warning("there is no folder %s to write the operating point into", place)
 
@@ -274,6 +148,7 @@ def _save_point(point: OperatingPoint, evidence: dict[str, Any], place: Path) ->
 def _show(scores: RunScores, folder: Path) -> None:
     numbers = scores.report.numbers
     point = scores.report.point
+    patients = numbers["true_patients"] if scores.report.knows_patients else "no map"
     rows = {
         "mAP, optimistic (95% interval)": str(scores.report.score),
         "mAP, honest": f"{scores.honest_map:.4f}",
@@ -284,7 +159,7 @@ def _show(scores: RunScores, folder: Path) -> None:
         ),
         "COCO AP50, AP": f"{numbers['coco_ap50']:.4f}, {numbers['coco_ap']:.4f}",
         "AUC best box, global class": f"{numbers['auc_best_box']:.4f}, {numbers['auc_global']:.4f}",
-        "images (patients), at the cap": (f"{numbers['images']} ({numbers['true_patients']}), {len(scores.capped)}"),
+        "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
         "report": str(folder / "report.md"),
     }
     table_of(f"out-of-fold evaluation, {len(scores.joined.folders)} run(s)", rows)

@@ -35,6 +35,9 @@ CATEGORY_LABELS: dict[Category, str] = {
     Category.OPACITY: "Lung Opacity",
 }
 
+UNKNOWN_PATIENT = "image:"
+"""Prefix of the patient made up for an image whose patient is not known: a group of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:

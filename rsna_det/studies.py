@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from rsna_det.atomic import write_text
 from rsna_det.cell_folder import CellState, State, state_of
 from rsna_det.cell_identity import cell_id
 from rsna_det.cli import errors_as_messages, print_table, set_up
@@ -150,9 +151,7 @@ def record_launch(study: Study) -> Path:
         "overrides": study.overrides,
         "cells": [{"id": cell.id, "overrides": cell.overrides, "epochs": cell.epochs} for cell in study.cells],
     }
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(file)
+    write_text(file, json.dumps(record, indent=1) + "\n")
     return file
 
 

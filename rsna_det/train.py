@@ -5,8 +5,8 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from rsna_det.cell_folder import work_on
+from rsna_det.atomic import write_text
+from rsna_det.cell_folder import LOCK, work_on
 from rsna_det.cli import check_command_line, errors_as_messages, is_first_process, set_up, table_of
 from rsna_det.config import CONF, ConfigError, build, check_config
+from rsna_det.output_lock import in_use
 from rsna_det.processes import check_processes
 from rsna_det.provenance import Provenance
 from rsna_det.resume import is_finished, requested, saved_run
@@ -87,9 +90,10 @@ def _start(config: DictConfig) -> None:
         return
     if _is_sweep():
         # Hydra reports a failed cell after the others; ending the process here would end them too.
-        run(config)
+        with _held(Path(config.run_dir)):
+            run(config)
         return
-    with errors_as_messages():
+    with errors_as_messages(), _held(Path(config.run_dir)):
         run(config)
 
 
@@ -104,7 +108,18 @@ def _resume(arguments: Sequence[str]) -> None:
     if is_finished(config):
         log.info("%s is finished: nothing to do", config.run_dir)
         return
-    run(config, checkpoint=Path(config.run_dir) / "checkpoints" / "last.ckpt")
+    with _held(Path(config.run_dir)):
+        run(config, checkpoint=Path(config.run_dir) / "checkpoints" / "last.ckpt")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes from going on with a run while this one works on it; those of the run itself come along."""
+    if getattr(rank_zero_only, "rank", 0):
+        yield
+        return
+    with in_use(folder, name=LOCK, remedy="wait for it to end, or stop it"):
+        yield
 
 
 def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, float]:
@@ -225,9 +240,7 @@ def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float],
         "best_val_map": best,
         "metrics": metrics,
     }
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(folder / "result.json")
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
     if untrained:
         rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"

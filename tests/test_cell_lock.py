@@ -1,5 +1,7 @@
 """One process works on a cell; a killed one does not keep it."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rsna_det import train
 from rsna_det.cell_lock import Holder, TakenError, holder, lock
 
 HOLD = """
@@ -81,3 +84,15 @@ def test_a_lock_without_beats_is_taken_over(tmp_path: Path) -> None:
     left_behind(file, 1)
     os.utime(file, (0, 0))
     assert holder(file) is None
+
+
+def test_a_run_goes_on_where_the_file_system_knows_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with train._held(tmp_path):
+        pass
+    assert "knows no locks" in caplog.text

@@ -1,7 +1,9 @@
 """From the tables of runs to an operating point: the scores are those that training logged, and nothing bad passes."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +14,15 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from rsna_det import score_runs
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
 from rsna_det.evaluate import run as evaluate
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.postprocess import image_detections, read_operating_point
-from rsna_det.evaluation.predictions import IMAGES_SCHEMA, images_path, read_table, write_table
+from rsna_det.evaluation.predictions import IMAGES_SCHEMA, TRUTH_SCHEMA, images_path, read_table, write_table
+from rsna_det.evaluation.report import units_in_words
 from tests.runs import TRAINING_WARNINGS
 
 pytestmark = TRAINING_WARNINGS
@@ -175,16 +179,72 @@ def test_runs_that_decode_otherwise_are_refused(folds: list[Path], copied: list[
         evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
 
 
-def test_runs_of_two_experiments_are_told(
+def changed(folder: Path, key: str, value: object) -> None:
+    """Another value in a run's saved configuration."""
+    path = folder / ".hydra" / "config.yaml"
+    config = OmegaConf.load(path)
+    OmegaConf.update(config, key, value, force_add=True)
+    OmegaConf.save(config, path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model.dropout_global", 0.1, r"model.dropout_global \(0.75 / 0.1\)"),
+        ("name", "light_aug", r"name \(heavy_aug_norot / light_aug\)"),
+        ("optimizer.gradient_clip", 0.9, r"optimizer.gradient_clip \(0.1 / 0.9\)"),
+        ("callbacks.average.decay", 0.9, r"callbacks.average.decay \(None / 0.9\)"),
+        ("callbacks.encoder_freeze.epochs", 1, r"callbacks.encoder_freeze.epochs \(0 / 1\)"),
+        ("data.train_negatives", False, r"data.train_negatives \(True / False\)"),
+    ],
+)
+def test_runs_of_two_experiments_are_refused(
+    folds: list[Path], copied: list[Path], tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    changed(copied[1], key, value)
+    wanted = rf"{folds[0]} and {copied[1]} are of two experiments: they differ in {message}; name the runs of one"
+    with pytest.raises(ConfigError, match=wanted):
+        evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
+
+
+def test_runs_that_differ_in_the_rest_are_told_and_reported(
     folds: list[Path], copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = copied[1] / ".hydra" / "config.yaml"
-    config = OmegaConf.load(path)
-    config.model.dropout_global = 0.1
-    OmegaConf.save(config, path)
+    changed(copied[1], "trainer.max_epochs", 7)
+    changed(copied[1], "data.batch_size", 5)
+    changed(copied[1], "data.num_workers", 9)
     evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
-    assert "differ in more than their fold: model.dropout_global (0.75 / 0.1)" in caplog.text
+    text = "differ in more than their fold: data.batch_size (4 / 5), trainer.max_epochs (2 / 7)"
+    assert text in caplog.text
+    assert f"{text}." in (tmp_path / "out" / "report.md").read_text()
     assert "the folds [2, 3]" in caplog.text
+
+
+def change_truth(folder: Path, **columns: Callable[[pd.DataFrame], object]) -> None:
+    """Other columns in a run's truth table."""
+    path = folder / "predictions" / "truth.parquet"
+    truth = read_table(path, TRUTH_SCHEMA)
+    truth["boxes"] = [[list(box) for box in boxes] for boxes in truth["boxes"]]
+    truth = truth.assign(**columns)
+    write_table(pa.Table.from_pandas(truth, schema=TRUTH_SCHEMA, preserve_index=False), path)
+
+
+def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], tmp_path: Path) -> None:
+    change_truth(copied[0], true_patient=lambda truth: "image:" + truth["image_id"])
+    numbers = evaluated(tmp_path / "out", f"runs={copied[0]}")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "a 95% bootstrap over images (no patient map was given: " in text
+    assert "random splits of the images (no patient map was given: " in text
+    assert "chosen on one half of the images" in text
+    assert "true patients |" not in text.replace("true patients | - |", "")
+    assert "over true patients" not in text
+    assert math.isnan(numbers["true_patients"])
+
+
+def test_what_intervals_are_over_is_said_in_words() -> None:
+    assert units_in_words(pd.Series(["p1", "p1", "image"])) == "true patients"
+    assert units_in_words(pd.Series(["p1", "image:b", "p1"])).startswith("true patients (1 of 3 images are not in the")
+    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (no patient map was given")
 
 
 def test_globs_find_runs_and_leave_out_what_has_no_tables(
@@ -203,7 +263,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["predictions=a"], "give labels="),
         (["runs={run}/*"], "names no run"),
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
-        (["runs={run}", "epoch=7"], r"epochs \[7\] were asked for; the grid has \[0, 1\]"),
+        (["runs={run}", "epoch=7"], r"epoch is 7; every run has tables of the epochs \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
         (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
@@ -221,6 +281,27 @@ def test_what_cannot_be_evaluated_is_told(
     config.run_dir = str(tmp_path)
     with pytest.raises(ValueError, match=message):
         evaluate(config)
+
+
+def test_an_epoch_that_is_not_there_is_refused_before_the_grid(
+    folds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_runs, "score_grid", None)
+    with pytest.raises(ConfigError, match="epoch is 2; every run"):
+        evaluated(tmp_path, f"runs={folds[0]}", "epoch=2")
+
+
+def test_a_point_where_nothing_is_right_is_told(
+    copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    evaluated(out, f"runs={copied[0]}")
+    assert "mAP of all cells is 0" not in (out / "report.md").read_text() + caplog.text
+    # Every image has one true box, where no detection can be.
+    change_truth(copied[0], boxes=lambda truth: [[[1000.0, 1000.0, 1001.0, 1001.0]]] * len(truth))
+    assert evaluated(out, f"runs={copied[0]}")["map"] == 0
+    for text in (caplog.text, (out / "report.md").read_text()):
+        assert "he highest mAP of all cells is 0: no box is right" in text
 
 
 def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:

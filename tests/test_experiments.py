@@ -1,6 +1,7 @@
 """Studies to tables: the numbers are those of the cells, and an unfinished study is told and not shown."""
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,9 +14,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-import experiments
+import experiments.report
 from experiments.reporting.report import main
-from experiments.reporting.runs import finished_variants, study_table
+from experiments.reporting.run_table import differing_options, disagreements, run_table
+from experiments.reporting.runs import compared, finished_variants
 from experiments.reporting.study_report import StudyReport
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
@@ -70,8 +72,8 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
         "True": {0: 2},
         "False": {0: 2},
     }
-    table, sentences = study_table(report, variants)
-    rows = table.set_index("variant")
+    result = compared(report, variants)
+    rows, sentences = result.table.set_index("variant"), result.sentences
     assert rows.loc["True", "difference"] == 0
     assert rows.loc["False", "difference"] == pytest.approx(
         rows.loc["False", "map"] - rows.loc["True", "map"], abs=1e-12
@@ -86,7 +88,7 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
     assert "Training noise is left out: 1 seed a variant" in sentences
 
 
-def test_the_command_writes_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["experiments.negatives", f"paths.studies={studies}"])
     main(report_of("negatives"))
     folder = studies / "negatives" / "report"
@@ -94,6 +96,68 @@ def test_the_command_writes_table_and_figure(studies: Path, monkeypatch: pytest.
     assert "| variant | map |" in (folder / "negatives.md").read_text()
     pixels = np.asarray(Image.open(folder / "negatives.png").convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    page = (folder / "negatives.html").read_text()
+    # Each of the four cells has a row, and each picture shown is there once.
+    cells = sorted(path.parent.name for path in (studies / "negatives").glob("*/result.json"))
+    assert len(cells) == 4
+    assert all(f"<td>{cell}</td>" in page for cell in cells)
+    assert "data.train_negatives" in page
+    assert page.count("data:image/jpeg") == page.count("<image id=") > 0
+    assert "could not be read" not in page
+    assert "<h3>Where the variants differ most</h3>" in page
+
+
+def test_all_started_studies_get_their_pages(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    shutil.rmtree(tmp_path / "negatives" / "report", ignore_errors=True)
+    # Another study that was started and has no cell yet.
+    (tmp_path / "p2" / "launches").mkdir(parents=True)
+    record = {"overrides": ["sweep=p2"], "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}]}
+    (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text(json.dumps(record))
+    monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+
+
+def test_only_what_is_named_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, message in (
+        (["negativ"], "there is no study negativ; the closest: negatives"),
+        ([], "no study was started in"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}", *arguments])
+        with pytest.raises(SystemExit, match=message):
+            experiments.report.main()
+
+
+def test_runs_that_may_not_be_comparable_are_doubted(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    report, places = report_of("negatives"), [f"paths.studies={tmp_path}"]
+    variants = finished_variants(report, places)
+    git = json.loads((variants[0].seeds[0][0] / "provenance.json").read_text())["starts"][-1]["git"]
+    assert [doubt for doubt in disagreements(variants) if "not committed" not in doubt] == []
+    path = variants[0].seeds[0][0] / "provenance.json"
+    record = json.loads(path.read_text())
+    record["data"]["folds"] = "other"
+    record["starts"][-1]["packages"]["torch"] = "0.1"
+    record["starts"][-1]["git"] = {"commit": "f" * 40, "dirty": True}
+    path.write_text(json.dumps(record))
+    doubts = " ".join(disagreements(variants))
+    assert "different data or folds" in doubts
+    assert "several versions of torch: 0.1" in doubts
+    assert "ffffffffff+" in doubts
+    assert f"committed for {path.parent.name}:" in doubts or "committed for every run" in doubts
+    table = run_table(report, variants)
+    assert table["commit"].tolist()[0] == "ffffffffff+"
+    assert git is None or table["commit"].tolist()[1].startswith(git["commit"][:10])
+    # One epoch, in all its starts.
+    assert table["epochs"].tolist() == [1] * 4
+    options = differing_options(report, variants).set_index("option")
+    assert options.loc["data.train_negatives"].tolist() == ["True", "False"]
+    assert "data.fold" not in options.index
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"provenance\.json cannot be read"):
+        disagreements(variants)
 
 
 def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path) -> None:

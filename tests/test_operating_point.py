@@ -80,6 +80,7 @@ def test_evaluation_and_prediction_give_the_same_number(
 
 def test_the_same_on_real_radiographs(real_data: Path, tmp_path: Path) -> None:
     of_run, of_prediction = go_all_the_way(real_data, tmp_path, "data.limit_images=24")
+    assert of_run["map"] > 0
     assert of_prediction["map"] == pytest.approx(of_run["map"], abs=1e-6)
     assert of_prediction["images"] == of_run["images"]
 
@@ -145,6 +146,8 @@ def test_a_list_of_ids_narrows_the_images(
     ids = sorted(read_submission(both[0] / "predicted" / "submission.csv"))
     (tmp_path / "ids.txt").write_text("\n".join(ids[:3]))
     assert scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")["images"] == 3
+    told = f"3 of {len(ids)} predicted images are scored: those of the list of ids. {len(ids) - 3} are not on it"
+    assert told in (tmp_path / "out" / "report.md").read_text()
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "another"]))
     with pytest.raises(ConfigError, match=r"1 of the \d+ ids of .* have no prediction: another"):
         scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")
@@ -154,9 +157,90 @@ def test_a_table_of_boxes_alone_will_do(
     both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
 ) -> None:
     numbers = scored(both, synthetic_root / "stage_2_train_labels.csv", tmp_path / "out")
+    count = int(numbers["images"])
+    told = f"{count} of {count} predicted images have labels and are scored.\n"
+    assert told in (tmp_path / "out" / "report.md").read_text()
     assert numbers["map"] == pytest.approx(both[2]["map"], abs=1e-12)
     kinds = pd.read_csv(tmp_path / "out" / "by_category.csv")["kind"].tolist()
     assert kinds == ["Lung Opacity", "category unknown"]
+
+
+def test_without_a_patient_map_nothing_is_said_of_patients(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    scored(both, synthetic_root, tmp_path / "without")
+    scored(both, synthetic_root, tmp_path / "with", f"patients_csv={synthetic_root / 'patients.csv'}")
+    without, known = ((tmp_path / name / "report.md").read_text() for name in ("without", "with"))
+    assert (known.count("over true patients"), without.count("over true patients")) == (2, 0)
+    assert without.count("over images (no patient map was given") == 2
+
+
+def test_labels_of_an_unreadable_image_may_lie_anywhere(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(both[0] / "predicted", tmp_path / "predicted"))
+    files = pd.read_csv(copied / "files.csv", dtype=str)
+    unreadable, other = files["image_id"][:2]
+    files.loc[0, ["width", "height"]] = ""
+    files.to_csv(copied / "files.csv", index=False)
+    labels = tmp_path / "labels.csv"
+    header = "patientId,x,y,width,height,Target\n"
+    labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1,2,30,40,1\n")
+    overrides = [f"predictions={copied}", f"labels={labels}", "resamples=5"]
+    numbers = composed("evaluate", tmp_path / "out", *overrides)
+    assert numbers["images"] == 2
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert f"2 of {len(files)} predicted images have labels and are scored. {len(files) - 2} have no labels" in text
+    assert "1 of the scored could not be read and count as without boxes." in text
+    labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1500,2,30,40,1\n")
+    with pytest.raises(ValueError, match=r"1 finding (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
+        composed("evaluate", tmp_path / "out", *overrides)
+
+
+NAMES = ["007", "1e5", "NA", "None", "nan", "null"]
+"""What a reader of tables may take for a number or for nothing."""
+
+
+def test_images_called_na_stay_what_they_are_called(
+    both: tuple[Path, dict[str, float], dict[str, float]], synthetic_root: Path, tmp_path: Path
+) -> None:
+    ids = sorted(file.stem for file in (synthetic_root / IMAGES_DIR).iterdir())[: len(NAMES)]
+    checkpoint = next((both[0] / "run" / "checkpoints").glob("epoch_*.ckpt"))
+    numbers = [
+        renamed_and_scored(synthetic_root, tmp_path / kind, checkpoint, names)
+        for kind, names in (("plain", dict(zip(ids, ids, strict=True))), ("odd", dict(zip(ids, NAMES, strict=True))))
+    ]
+    assert numbers[1] == pytest.approx(numbers[0], nan_ok=True)
+    assert numbers[1]["images"] == len(NAMES)
+    for name in ("predicted/files.csv", "out/image_results.csv"):
+        lines = (tmp_path / "odd" / name).read_text().splitlines()
+        assert sorted(line.partition(",")[0] for line in lines[1:]) == NAMES
+    assert sorted(read_submission(tmp_path / "odd" / "predicted" / "submission.csv")) == NAMES
+    detected = read_table(tmp_path / "odd" / "predicted" / "detections.parquet", CANDIDATES_SCHEMA)
+    assert set(detected["image_id"]) <= set(NAMES)
+
+
+def renamed_and_scored(root: Path, folder: Path, checkpoint: Path, names: dict[str, str]) -> dict[str, float]:
+    """Some images predicted and scored under other names, the scored ones named in a list."""
+    (folder / "images").mkdir(parents=True)
+    for image_id, name in names.items():
+        shutil.copy(root / IMAGES_DIR / f"{image_id}.dcm", folder / "images" / f"{name}.dcm")
+    for table in ("stage_2_train_labels.csv", "patients.csv"):
+        frame = pd.read_csv(root / table, dtype=str, keep_default_na=False)
+        frame = frame[frame["patientId"].isin(list(names))]
+        frame.assign(patientId=frame["patientId"].map(names)).to_csv(folder / table, index=False)
+    (folder / "ids.txt").write_text("\n".join(names.values()))
+    given = f"checkpoints={checkpoint}", f"images={folder / 'images'}", "pictures=false", "workers=1"
+    composed("predict", folder / "predicted", *given)
+    return composed(
+        "evaluate",
+        folder / "out",
+        f"predictions={folder / 'predicted'}",
+        f"labels={folder / 'stage_2_train_labels.csv'}",
+        f"patients_csv={folder / 'patients.csv'}",
+        f"ids={folder / 'ids.txt'}",
+        "resamples=20",
+    )
 
 
 def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:

@@ -227,9 +227,14 @@ def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    resume = [*command[:3], "resume=last", f"paths.runs={tmp_path / 'runs'}"]
+    # While it lives it is nobody else's to go on with.
+    process.send_signal(signal.SIGSTOP)
+    refused = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"is being written by process {process.pid} on " in refused.stderr
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    resume = [*command[:3], "resume=last", f"paths.runs={tmp_path / 'runs'}"]
     done = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.glob("runs/*/*/metrics.csv")

@@ -1,10 +1,14 @@
 """From checkpoints and DICOM files to boxes: the scores of training come back, and nothing is lost on the way."""
 
+import errno
 import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +27,9 @@ from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, IMAGES_SCHEMA, TR
 from rsna_det.evaluation.submission import read_submission
 from rsna_det.inference_plan import Result, Settings, plan_chunks
 from rsna_det.members import find_members
+from rsna_det.pictures import PictureTask
 from rsna_det.predict import main, run
+from rsna_det.structures import Detections
 from tests.runs import TRAINING_WARNINGS
 
 NUMBERS = ["x1", "y1", "x2", "y2", "score"]
@@ -99,6 +105,7 @@ def test_everything_that_is_promised_lies_in_the_folder(
     glob = str(runs[0].parent / "*" / "checkpoints" / "epoch_0[01].ckpt")
     result = predict(out, glob, radiographs, pictures=3, labels=synthetic_root / "stage_2_train_labels.csv")
     assert sorted(path.name for path in out.iterdir()) == [
+        ".in_use.lock",
         "detections.parquet",
         "files.csv",
         "images.parquet",
@@ -182,8 +189,9 @@ def test_chunks_of_one_image_are_as_good_as_one_of_all(runs: list[Path], radiogr
 
 def test_a_plan_keeps_to_its_memory(runs: list[Path]) -> None:
     members = find_members([str(checkpoint(folder)) for folder in runs])
-    # 64 px: (256 + 64 + 16 + 4 + 1 + 1) cells of 9 anchors, five float32 each, of two members; two squares of pixels
-    an_image = 2 * (256 + 64 + 16 + 4 + 1 + 1) * 9 * 5 * 4 + 2 * 64 * 64
+    # 64 px: (256 + 64 + 16 + 4 + 1 + 1) cells of 9 anchors, five float32 each, of two members; three squares of
+    # pixels: as read, in its batch, and of an image of the next chunk
+    an_image = 2 * (256 + 64 + 16 + 4 + 1 + 1) * 9 * 5 * 4 + 3 * 64 * 64
     options = {"batch_size": 2, "workers": 1, "device": torch.device("cpu"), "pictures": None}
     for images in (100, 400):
         plan = plan_chunks(
@@ -192,6 +200,11 @@ def test_a_plan_keeps_to_its_memory(runs: list[Path]) -> None:
         assert images / 2 < plan.images_in_chunk < images
         assert plan.peak_bytes <= images * an_image
         assert plan.chunks == -(-1000 // plan.images_in_chunk)
+    ten, eleven = (
+        plan_chunks(images=count, members=members, settings=Settings(memory_gb=1, **options)).peak_bytes
+        for count in (10, 11)
+    )
+    assert eleven - ten == an_image
 
 
 @pytest.fixture
@@ -227,6 +240,81 @@ def test_processes_find_the_same(
     predict(tmp_path / "processes", checkpoint(runs[0]), clinic, pictures=2, workers=2)
     for name in ("submission.csv", "problems.csv", "pictures/one_IM1.png"):
         assert (tmp_path / "thread" / name).read_bytes() == (tmp_path / "processes" / name).read_bytes()
+
+
+def test_a_picture_that_cannot_be_drawn_stops_nothing(
+    runs: list[Path], radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(radiographs.iterdir())[:3]
+    # With .dcm for .png both names are as long as a name may be: with .partial behind, one is too long.
+    names = ("a" * 251 + ".dcm", "b" * 255, "c.dcm")
+    images = tmp_path / "images"
+    images.mkdir()
+    for name, file in zip(names, files, strict=True):
+        shutil.copy(file, images / name)
+    result = predict(tmp_path / "out", checkpoint(runs[0]), images, pictures=True)
+    plain = predict(tmp_path / "plain", checkpoint(runs[0]), files)
+    assert (sorted(result.undrawn), result.problems) == (["a" * 251, "b" * 255], {})
+    for found, expected in zip(result.found.values(), plain.found.values(), strict=True):
+        torch.testing.assert_close(found.boxes, expected.boxes)
+    assert [path.name for path in (tmp_path / "out" / "pictures").iterdir()] == ["c.png"]
+    problems = pd.read_csv(tmp_path / "out" / "problems.csv").set_index("image_id")
+    assert problems["path"].tolist() == [str(images / name) for name in names[:2]]
+    assert problems["problem"].str.contains("could not be drawn .*File name too long").all()
+    assert caplog.text.count("predicted, but not drawn: ") == 2
+
+
+def test_a_radiograph_that_is_gone_when_it_is_drawn(
+    runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = inference.draw
+
+    def late(task: PictureTask) -> float | str:
+        if task.image_id == "three":
+            task.source.unlink()
+        return drawn(task)
+
+    monkeypatch.setattr(inference, "draw", late)
+    result = predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
+    assert list(result.problems) == ["broken"]
+    assert list(result.undrawn) == ["three"]
+    problems = pd.read_csv(tmp_path / "out" / "problems.csv").set_index("image_id")["problem"]
+    assert list(problems.index) == ["broken", "three"]
+    assert "three.dcm: there is no such file" in problems["three"]
+
+
+def test_a_disk_that_is_full_while_drawing_is_told_with_file_and_remedy(
+    runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", full)
+        with pytest.raises(
+            OSError, match=r"pictures/one_IM1\.png could not be written .*free some space, or draw none"
+        ):
+            predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
+    assert list((tmp_path / "out" / "pictures").iterdir()) == []
+    result = predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
+    assert (result.reused, result.undrawn) == (4, {})
+    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 3
+
+
+def test_a_submission_that_breaks_a_rule_is_none(
+    runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(prediction_folder, "detections_of", partial(_grown, prediction_folder.detections_of))
+    with pytest.raises(ValueError, match=r"submission\.unchecked\.csv is not a valid submission"):
+        predict(out, checkpoint(runs[0]), clinic)
+    assert not (out / "submission.csv").exists()
+    assert not prediction_folder.is_finished(out)
+
+
+def _grown(detections_of: Callable[..., dict[str, Detections]], *given: object) -> dict[str, Detections]:
+    """Boxes twice as large: they reach out of their images."""
+    return {i: replace(found, boxes=2 * found.boxes) for i, found in detections_of(*given).items()}
 
 
 def test_nothing_but_damaged_files(runs: list[Path], clinic: Path, tmp_path: Path) -> None:
@@ -342,11 +430,32 @@ def test_the_operating_point_beside_the_checkpoints_is_used(
     assert "cannot be known" in caplog.text
 
 
+def test_a_point_chosen_on_single_models_is_told_of_where_an_ensemble_uses_it(
+    runs: list[Path], radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = {"image_size": 64, "score_floor": 0.001, "max_candidates": 50, "nms_iou": 0.3, "relative_cut": 0.0}
+    for name, epoch in (("of_runs", 1), ("by_hand", None)):
+        point = OperatingPoint(**numbers, cut=0.004, epoch=epoch)  # type: ignore[arg-type]
+        write_operating_point(point, tmp_path / f"{name}.yaml", evidence={})
+    pair, files = [checkpoint(folder) for folder in runs], sorted(radiographs.iterdir())[:2]
+    for place, members, options in (
+        ("alone", pair[:1], {"operating_point": tmp_path / "of_runs.yaml"}),
+        ("by_hand", pair, {"operating_point": tmp_path / "by_hand.yaml"}),
+        ("given", pair, {"operating_point": tmp_path / "of_runs.yaml", "cut": 0.01}),
+    ):
+        predict(tmp_path / place, members, files, **options)
+        assert "chosen on single models" not in caplog.text
+    predict(tmp_path / "both", pair, files, operating_point=tmp_path / "of_runs.yaml")
+    assert "cut 0.004 was chosen on single models and is applied to the mean of 2" in caplog.text
+    assert "evaluate predictions=" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"cut": 0.0001}, "below the score floor"),
         ({"size_rule": "smaller"}, "size_rule is 'smaller'"),
+        ({"rescale_factor": 1.2}, r"rescale_factor 1\.2; expected .* not above 1 \(a larger box"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"memory_gb": "much"}, "memory_gb is 'much'"),
         ({"pictures": -1}, "pictures is -1"),

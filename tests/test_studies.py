@@ -147,7 +147,7 @@ class TestCell:
         folder.mkdir()
         hold = "import sys, time\nfrom pathlib import Path\nfrom rsna_det.cell_lock import lock\n"
         hold += "with lock(Path(sys.argv[1])):\n    print(flush=True)\n    time.sleep(60)"
-        with subprocess.Popen([sys.executable, "-c", hold, str(folder / "cell.lock")], stdout=subprocess.PIPE) as other:
+        with subprocess.Popen([sys.executable, "-c", hold, str(folder / "run.lock")], stdout=subprocess.PIPE) as other:
             assert other.stdout is not None
             other.stdout.readline()
             self.started = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.reporting.report import write_parts
+from experiments.reporting.report import show_report, write_parts
 from experiments.reporting.study_report import Part
 from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.config import ConfigError, check_config, compose_config, override_key
@@ -67,4 +67,5 @@ def main(figure: FigureReport) -> None:
         config = figure_config(figure, sys.argv[1:])
         folder = Path(config.out).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        write_parts(title=figure.title, name=figure.name, parts=figure.parts(config, folder), folder=folder)
+        parts = figure.parts(config, folder)
+        show_report(write_parts(title=figure.title, name=figure.name, parts=parts, folder=folder))

@@ -8,6 +8,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from PIL import Image
 
+from rsna_det.atomic import whole_file
 from rsna_det.config import build
 from rsna_det.data.labels import read_labels
 from rsna_det.data.synthetic_datamodule import SyntheticDataModule
@@ -40,7 +41,6 @@ def save_picture(picture: np.ndarray, path: Path) -> Path:
     Raises:
         OSError: if it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    Image.fromarray(picture).save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")
     return path

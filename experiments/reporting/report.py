@@ -1,5 +1,6 @@
-"""A study's report: ``python -m experiments.<study>`` writes it as Markdown, CSV, figures and one page."""
+"""A study's report: ``python -m experiments.<study>`` writes it as a page, as Markdown, CSV and figures."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +8,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from experiments.reporting.runs import finished_variants, study_table
+from experiments.reporting.examples import example_groups, shown_variants
+from experiments.reporting.page import Pictures, StudyDetails, write_page
+from experiments.reporting.radiographs import thumbnails
+from experiments.reporting.run_table import differing_options, disagreements, run_table
+from experiments.reporting.runs import StudyResult, compared, finished_variants
 from experiments.reporting.study_report import Part, StudyReport
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.evaluation.figures import interval_figure
 from rsna_det.evaluation.report import markdown_table
@@ -16,58 +22,99 @@ from rsna_det.studies import launched_study
 
 REPORT_FOLDER = "report"
 
+EXAMPLES_OF_A_KIND = 4
+
 
 def main(report: StudyReport) -> None:
-    """Print a study's report and write it: ``python -m experiments.<study> paths.studies=<folder>``."""
+    """Write a study's report and print it: ``python -m experiments.<study> paths.studies=<folder>``."""
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        places = sys.argv[1:]
-        folder = launched_study(report.study, places).folder / REPORT_FOLDER
-        folder.mkdir(exist_ok=True)
-        write_parts(title=report.title, name=report.study, parts=study_parts(report, places, folder), folder=folder)
+        show_report(write_study(report, sys.argv[1:]))
 
 
-def study_parts(report: StudyReport, places: Sequence[str], folder: Path) -> list[Part]:
-    """The comparison first, then what the study's module adds.
+def show_report(page: Path) -> None:
+    """Print the Markdown that lies beside a page, and where the page is."""
+    console = Console()
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"written to {page.parent}: open {page}", soft_wrap=True, highlight=False, markup=False)
+
+
+def write_study(report: StudyReport, places: Sequence[str]) -> Path:
+    """Write everything that a finished study shows.
 
     Args:
         report: of the study.
         places: overrides of where studies are.
-        folder: for figures.
+
+    Returns:
+        The page.
 
     Raises:
         ConfigError: if the study is not finished, or its cells cannot be compared.
         ValueError: if a run's tables are damaged.
+        OSError: if something cannot be written.
     """
-    variants = finished_variants(report, places)
-    table, sentences = study_table(report, variants)
-    figure = folder / f"{report.study}.png"
-    interval_figure(table.set_index("variant"), baseline=report.label(report.baseline), title=report.title, path=figure)
-    comparison = Part(name=report.study, title="Comparison", text=sentences, table=table, figure=figure)
-    return [comparison, *(make(report, variants, folder) for make in report.parts)]
+    study = launched_study(report.study, places)
+    result = compared(report, finished_variants(report, places))
+    folder = study.folder / REPORT_FOLDER
+    folder.mkdir(exist_ok=True)
+    parts = [_comparison(report, result, folder), *(make(report, result.variants, folder) for make in report.parts)]
+    details = StudyDetails(
+        command="python -m rsna_det.train -m +" + shlex.join(study.overrides),
+        baseline=report.label(report.baseline),
+        doubts=disagreements(result.variants),
+        options=differing_options(report, result.variants),
+        runs=run_table(report, result.variants),
+        images=result.images,
+        pictures=_pictures(result),
+    )
+    return write_parts(title=report.title, name=report.study, parts=parts, folder=folder, details=details)
 
 
-def write_parts(*, title: str, name: str, parts: Sequence[Part], folder: Path) -> None:
-    """Write ``<name>.md`` and every part's table as CSV, and print the Markdown.
+def write_parts(
+    *, title: str, name: str, parts: Sequence[Part], folder: Path, details: StudyDetails | None = None
+) -> Path:
+    """Write ``<name>.html``, ``<name>.md`` and every part's table as CSV.
 
     Args:
         title: of the report.
-        name: of the report's file.
+        name: of the report's files.
         parts: whose figures lie in the folder.
         folder: that exists.
+        details: of a study, for its page.
+
+    Returns:
+        The page.
 
     Raises:
         OSError: if something cannot be written.
     """
     for part in parts:
         if part.table is not None:
-            part.table.to_csv(folder / f"{part.name}.csv", index=False)
+            with whole_file(folder / f"{part.name}.csv") as partial:
+                part.table.to_csv(partial, index=False)
     text = "\n\n".join([f"# {title}", *map(_markdown, parts)])
-    (folder / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
-    console = Console()
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
-    console.print(f"written to {folder}", soft_wrap=True, highlight=False, markup=False)
+    write_text(folder / f"{name}.md", f"{text}\n")
+    page = folder / f"{name}.html"
+    write_page(page, title=title, parts=parts, details=details)
+    return page
+
+
+def _comparison(report: StudyReport, result: StudyResult, folder: Path) -> Part:
+    figure = folder / f"{report.study}.png"
+    baseline = report.label(report.baseline)
+    interval_figure(result.table.set_index("variant"), baseline=baseline, title=report.title, path=figure)
+    return Part(name=report.study, title="Comparison", text=result.sentences, table=result.table, figure=figure)
+
+
+def _pictures(result: StudyResult) -> Pictures:
+    shown = shown_variants(result.scored)
+    groups = example_groups(shown, result.images, count=EXAMPLES_OF_A_KIND)
+    ids = [result.images["image_id"].iloc[number] for group in groups for number in group.images]
+    run = next(iter(result.variants[0].seeds.values()))[0]
+    return Pictures(shown=shown, groups=groups, thumbnails=thumbnails(ids, run=run))
 
 
 def _markdown(part: Part) -> str:

@@ -1,6 +1,6 @@
 """Finished cells of a study -> variants, compared honestly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config import ConfigError
 from rsna_det.evaluation.comparison import compare, conclusion, honest_shares
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
+from rsna_det.evaluation.report import units_in_words
 from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.thresholds import score_grid
 from rsna_det.evaluation.uncertainty import ImageShares
@@ -24,20 +25,37 @@ SPLITS, RESAMPLES, SEED = 20, 2000, 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A variant's honest score, image by image.
+class ScoredSeed:
+    """One seed's honest score, image by image.
 
     Attributes:
-        shares: mean over its seeds.
-        images: of the tables, in the order of the shares.
-        cuts: lowest and highest that the honest selection chose.
-        epochs: likewise.
+        shares: of the images.
+        joined: the tables of its runs.
+        chosen: epoch and cut of each half of each split, as the honest selection gives them.
     """
 
     shares: ImageShares
+    joined: OutOfFold
+    chosen: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """A finished study, compared.
+
+    Attributes:
+        table: one row a variant, by its label: scores, differences, folds, seeds, cuts, epochs and the paper's value.
+        sentences: what the rows say and do not say.
+        variants: with their runs.
+        scored: by the variant's label, its seeds in order.
+        images: that all were validated on: the columns of the truth table.
+    """
+
+    table: pd.DataFrame
+    sentences: str
+    variants: Sequence[Variant]
+    scored: Mapping[str, Sequence[ScoredSeed]]
     images: pd.DataFrame
-    cuts: tuple[float, float]
-    epochs: tuple[int, int]
 
 
 def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Variant]:
@@ -76,59 +94,83 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
     ]
 
 
-def study_table(report: StudyReport, variants: Sequence[Variant]) -> tuple[pd.DataFrame, str]:
-    """One row a variant, and what the rows say.
+def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
+    """Score every variant honestly, and compare them.
 
     Raises:
-        ConfigError: if the baseline is missing, or variants were not validated on the same images.
+        ConfigError: if the baseline is missing, or variants or seeds were not validated on the same images.
         ValueError: if a run's tables are damaged.
     """
     if report.baseline not in {variant.name for variant in variants}:
         raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are held against")
-    scored = {variant.name: score(variant) for variant in variants}
-    images = scored[report.baseline].images
-    for name, other in scored.items():
-        if other.images["image_id"].tolist() != images["image_id"].tolist():
-            raise ConfigError(
-                f"{name} and {report.baseline} were not validated on the same images: train all folds of both"
-            )
-    table = compare(
-        {name: one.shares for name, one in scored.items()},
-        baseline=report.baseline,
+    scored = {report.label(v.name): [score_seed(folders) for folders in v.seeds.values()] for v in variants}
+    baseline = report.label(report.baseline)
+    images = _same_images(scored, baseline=baseline)
+    comparison = compare(
+        {name: [seed.shares for seed in seeds] for name, seeds in scored.items()},
+        baseline=baseline,
         true_patients=images["true_patient"].tolist(),
         resamples=RESAMPLES,
         seed=SEED,
     )
-    seeds = {variant.name: len(variant.seeds) for variant in variants}
-    sentences = conclusion(table, baseline=report.baseline, images=len(images), seeds=min(seeds.values()))
-    for fold in sorted(images["fold"].unique()):
-        own = (images["fold"] == fold).to_numpy()
-        table[f"fold {fold}"] = [one.shares.sums[own].sum() / one.shares.counts[own].sum() for one in scored.values()]
-    table["seeds"] = [seeds[name] for name in table["variant"]]
-    table["cut"] = [f"{one.cuts[0]:g} to {one.cuts[1]:g}" for one in scored.values()]
-    table["epoch"] = [f"{one.epochs[0]} to {one.epochs[1]}" for one in scored.values()]
-    table["paper"] = [report.paper.get(name, np.nan) for name in table["variant"]]
-    table["variant"] = [report.label(name) for name in table["variant"]]
-    return table, sentences
-
-
-def score(variant: Variant) -> Scored:
-    """Choose epoch and cut honestly for each seed, and average what comes of each image."""
-    parts = [_score_seed(folders) for folders in variant.seeds.values()]
-    ids = parts[0].images["image_id"].tolist()
-    if any(part.images["image_id"].tolist() != ids for part in parts):
-        raise ConfigError(f"the seeds of {variant.name} were not validated on the same images: train all folds of each")
-    return Scored(
-        shares=ImageShares.mean([part.shares for part in parts]),
-        images=parts[0].images,
-        cuts=(min(part.cuts[0] for part in parts), max(part.cuts[1] for part in parts)),
-        epochs=(min(part.epochs[0] for part in parts), max(part.epochs[1] for part in parts)),
+    return StudyResult(
+        table=_in_order(
+            comparison.table.assign(
+                **_details(scored, images), paper=[report.paper.get(variant.name, np.nan) for variant in variants]
+            )
+        ),
+        sentences=f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
+        f"{units_in_words(images['true_patient'])}.",
+        variants=variants,
+        scored=scored,
+        images=images,
     )
 
 
-def _score_seed(folders: Sequence[Path]) -> Scored:
+def _details(scored: Mapping[str, Sequence[ScoredSeed]], images: pd.DataFrame) -> dict[str, list[Any]]:
+    """Further columns, a value for each variant: the score of each fold, the seeds, and what was chosen."""
+    columns: dict[str, list[Any]] = {}
+    for fold in sorted(images["fold"].unique()):
+        inside = (images["fold"] == fold).to_numpy()
+        parts = [ImageShares.mean([seed.shares for seed in seeds]) for seeds in scored.values()]
+        columns[f"fold {fold}"] = [part.of_images(inside).value for part in parts]
+    columns["seeds"] = [len(seeds) for seeds in scored.values()]
+    for name in ("cut", "epoch"):
+        chosen = [pd.concat([seed.chosen[name] for seed in seeds]) for seeds in scored.values()]
+        columns[name] = [f"{one.min():g} to {one.max():g}" for one in chosen]
+    return columns
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """What is read first stands first: the scores, the paper's beside them, the differences, then the details."""
+    last = ["standard_error", "training_error", "seeds", "cut", "epoch"]
+    first = ["variant", "map", "map_low", "map_high", "paper"]
+    return table[[*first, *(name for name in table.columns if name not in {*first, *last}), *last]]
+
+
+def _same_images(scored: Mapping[str, Sequence[ScoredSeed]], *, baseline: str) -> pd.DataFrame:
+    images = scored[baseline][0].joined.images
+    for name, seeds in scored.items():
+        if any(seed.joined.images["image_id"].tolist() != images["image_id"].tolist() for seed in seeds):
+            raise ConfigError(
+                f"the runs of {name} and of {baseline} were not validated on the same images: train all folds and "
+                "seeds of both"
+            )
+    return images
+
+
+def score_seed(folders: Sequence[Path]) -> ScoredSeed:
+    """Choose epoch and cut honestly for the runs of one seed, and score every image.
+
+    Args:
+        folders: of the runs, one a fold.
+
+    Raises:
+        ConfigError: if the runs do not decode alike.
+        ValueError: if a run's tables are damaged.
+    """
     decoding, _ = common_settings(folders)
-    joined: OutOfFold = open_runs(folders)
+    joined = open_runs(folders)
     halves = patient_halves(joined.images["true_patient"].tolist(), splits=SPLITS, seed=SEED)
     numbers = {"relative_cut": decoding.relative_cut, "rescale_factor": 1.0}
     grid = score_grid(
@@ -139,12 +181,10 @@ def _score_seed(folders: Sequence[Path]) -> Scored:
         nms_ious=[decoding.nms_iou],
         **numbers,
     )
-    chosen = honest_selection(grid)
-    return Scored(
+    return ScoredSeed(
         shares=honest_shares(grid=grid, halves=halves, candidates=joined.candidates, truths=joined.truths, **numbers),
-        images=joined.images,
-        cuts=(chosen["cut"].min(), chosen["cut"].max()),
-        epochs=(chosen["epoch"].min(), chosen["epoch"].max()),
+        joined=joined,
+        chosen=honest_selection(grid),
     )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from rsna_det.atomic import whole_file
 from rsna_det.data.dicom import find_dicoms
 
 # Raised whenever the same file would be decoded or resized to other pixels than before.
@@ -91,15 +92,10 @@ def read_index(file: Path) -> dict[str, Entry]:
 
 def write_index(file: Path, entries: Iterable[Entry]) -> None:
     """Writes a whole index at once: it is there complete or not at all."""
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.writelines(_line(entry) for entry in entries)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(_line(entry) for entry in entries)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def append_to_index(file: Path, entries: Iterable[Entry]) -> None:

@@ -21,9 +21,9 @@ from rsna_det.data.label_checks import (
     check_together,
     parse_rows,
 )
-from rsna_det.data.patients import UNKNOWN_PATIENT, read_patients
+from rsna_det.data.patients import read_patients
 from rsna_det.data.tables import Finding, LabelError, check_ids, collect, read_table
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 __all__ = [
     "CLASS_CSV",
@@ -99,7 +99,7 @@ def read_labels(
 
 
 def read_truth(
-    path: Path, *, patients_csv: Path | None = None, sizes: Mapping[str, tuple[int, int]] | None = None
+    path: Path, *, patients_csv: Path | None = None, sizes: Mapping[str, tuple[int, int] | None] | None = None
 ) -> pd.DataFrame:
     """Labels to hold predictions against: of a challenge folder, or of a table of boxes alone.
 
@@ -109,11 +109,12 @@ def read_truth(
     Args:
         path: a folder with the challenge's tables, or a CSV like its table of boxes.
         patients_csv: map from image to true patient (see :mod:`rsna_det.data.patients`).
-        sizes: height and width in source pixels of the images that are wanted; others are left out, unchecked. None:
-            all images, 1024 x 1024 each, as in the challenge.
+        sizes: height and width in source pixels of the images that are wanted, None for one whose size is not known:
+            its boxes may lie anywhere. Other images are left out, unchecked. None: all images, 1024 x 1024 each, as in
+            the challenge.
 
     Returns:
-        The columns of :func:`read_labels`, one row an image, sorted by id.
+        The columns of :func:`read_labels`, one row an image, sorted by id; width and height 0 where not known.
 
     Raises:
         FileNotFoundError: a table is not there.
@@ -169,7 +170,7 @@ def _read_patients(path: Path | None) -> dict[str, str]:
     return {} if path is None else read_patients(path)
 
 
-def _wanted(table: pd.DataFrame, sizes: Mapping[str, tuple[int, int]] | None) -> pd.DataFrame:
+def _wanted(table: pd.DataFrame, sizes: Mapping[str, tuple[int, int] | None] | None) -> pd.DataFrame:
     return table if sizes is None else table[table["patientId"].isin(list(sizes))]
 
 
@@ -179,14 +180,14 @@ def _classes_by_boxes(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[["patientId", "row"]].assign(**{"class": np.where(boxed, Category.OPACITY.label, "")})
 
 
-def _first_rows(classes: pd.DataFrame, sizes: Mapping[str, tuple[int, int]] | None) -> pd.DataFrame:
+def _first_rows(classes: pd.DataFrame, sizes: Mapping[str, tuple[int, int] | None] | None) -> pd.DataFrame:
     """One row per image of the class table: id, label, first row, and size in source pixels (NaN: unknown)."""
     images = classes.drop_duplicates("patientId").sort_values("patientId", ignore_index=True)
     images = images.rename(columns={"patientId": "image_id", "class": "label"})[["image_id", "label", "row"]]
     if sizes is None:
         return images.assign(height=float(_CHALLENGE_SIZE[0]), width=float(_CHALLENGE_SIZE[1]))
     unknown = (np.nan, np.nan)
-    found = np.array([sizes.get(image_id, unknown) for image_id in images["image_id"]], dtype=np.float64)
+    found = np.array([sizes.get(image_id) or unknown for image_id in images["image_id"]], dtype=np.float64)
     return images.assign(height=found[:, 0], width=found[:, 1])
 
 
@@ -207,7 +208,7 @@ def _assemble(images: pd.DataFrame, rows: pd.DataFrame, patients: Mapping[str, s
             "category": images["label"].map(LABEL_CATEGORIES).fillna(UNKNOWN_CATEGORY).astype(np.int64),
             "boxes": column,
             "true_patient": [patients.get(name, UNKNOWN_PATIENT + name) for name in images["image_id"]],
-            "width": images["width"].astype(np.int64),
-            "height": images["height"].astype(np.int64),
+            "width": images["width"].fillna(0).astype(np.int64),
+            "height": images["height"].fillna(0).astype(np.int64),
         }
     )

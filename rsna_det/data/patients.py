@@ -13,9 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from rsna_det.data.tables import Finding, LabelError, check_ids, read_table, report_rows
+from rsna_det.structures import UNKNOWN_PATIENT
 
-# Prefix of the patient made up for an image whose patient is unknown: its own group.
-UNKNOWN_PATIENT = "image:"
 _RSNA_KEYS = ("subset_img_id", "img_id")
 
 

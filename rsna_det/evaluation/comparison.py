@@ -6,28 +6,19 @@ same patients. Several comparisons with one baseline are corrected by Holm's met
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rsna_det.evaluation.power import LEVEL, requirements
 from rsna_det.evaluation.predictions import CandidateRows
 from rsna_det.evaluation.selection import best_cell
 from rsna_det.evaluation.thresholds import Grid, image_scores_at_cuts
-from rsna_det.evaluation.uncertainty import Difference, ImageShares, bootstrap_mean, paired_difference
-
-LEVEL = 0.05
-"""A difference whose corrected p-value is below is said to be told from zero."""
-
-POWER = 0.8
-"""Of the samples that :func:`times_as_many_images` speaks of, how many would tell the difference."""
-
-SMALL_DIFFERENCE = 0.005
-"""What lies between neighbours in the paper's table 3."""
-
-_SEEDS_TO_SEE_NOISE = 3
+from rsna_det.evaluation.training_noise import TrainingNoise
+from rsna_det.evaluation.uncertainty import ImageShares, bootstrap_mean, paired_difference
 
 
 def honest_shares(
@@ -76,38 +67,64 @@ def honest_shares(
     return ImageShares(sums=sums / splits, counts=counts / splits)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Variants against a baseline.
+
+    Attributes:
+        baseline: the variant that the others are held against.
+        table: one row a variant: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``, ``difference_low``,
+            ``difference_high``, ``standard_error`` (of the difference, over patients), ``training_error`` (of the
+            difference, over seeds; NaN where it is not known), ``p_value`` and ``p_holm``, the last two NaN for the
+            baseline.
+        images: that were predicted.
+        seeds: of the variant that has fewest.
+        noise: of training; None if there are too few seeds to see it. With it, intervals and p-values hold it.
+    """
+
+    baseline: str
+    table: pd.DataFrame
+    images: int
+    seeds: int
+    noise: TrainingNoise | None
+
+
 def compare(
-    variants: Mapping[str, ImageShares],
+    variants: Mapping[str, Sequence[ImageShares]],
     *,
     baseline: str,
     true_patients: Sequence[str],
     resamples: int,
     seed: int,
-) -> pd.DataFrame:
+) -> Comparison:
     """Every variant's mean, and its paired difference to the baseline.
 
     Args:
-        variants: what each image adds, by name; all of the same images in the same order.
+        variants: what each image adds, seed by seed, by name; all of the same images in the same order. The seeds of a
+            variant are averaged image by image.
         baseline: the variant that the others are held against.
         true_patients: of each image.
         resamples: of the patients, the same for all.
         seed: of the resampling.
 
-    Returns:
-        One row a variant in the mapping's order: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``,
-        ``difference_low``, ``difference_high``, ``standard_error`` (of the difference), ``p_value`` and ``p_holm``,
-        the last two NaN for the baseline.
-
     Raises:
-        ValueError: if the baseline is not among the variants, or one is of another number of images.
+        ValueError: if the baseline is not among the variants, one has no seed, or one is of another number of images.
     """
     if baseline not in variants:
         raise ValueError(f"the baseline {baseline} is not among the variants {', '.join(variants)}")
-    options = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
+    if not all(variants.values()):
+        raise ValueError("every variant needs one seed or more")
+    noise = TrainingNoise.estimated({name: [one.value for one in own] for name, own in variants.items()})
+    means = {name: ImageShares.mean(own) for name, own in variants.items()}
     rows = []
-    for name, shares in variants.items():
-        mean = bootstrap_mean(shares, **options)  # type: ignore[arg-type]
-        more: Difference = paired_difference(shares, variants[baseline], **options)  # type: ignore[arg-type]
+    for name, shares in means.items():
+        draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
+        seeds, both = [len(variants[name])], [len(variants[name]), len(variants[baseline])]
+        alone = noise.errors(*seeds, draws=resamples, seed=seed) if noise else None
+        # The baseline against itself differs by nothing, whatever the noise.
+        against = noise.errors(*both, draws=resamples, seed=seed) if noise and name != baseline else None
+        mean = bootstrap_mean(shares, further_errors=alone, **draw)  # type: ignore[arg-type]
+        more = paired_difference(shares, means[baseline], further_errors=against, **draw)  # type: ignore[arg-type]
         rows.append(
             {
                 "variant": name,
@@ -118,11 +135,18 @@ def compare(
                 "difference_low": more.low,
                 "difference_high": more.high,
                 "standard_error": more.standard_error,
+                "training_error": noise.standard_error(*both) if noise and name != baseline else math.nan,
                 "p_value": math.nan if name == baseline else more.p_value,
             }
         )
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64)))
+    return Comparison(
+        baseline=baseline,
+        table=table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64))),
+        images=len(true_patients),
+        seeds=min(map(len, variants.values())),
+        noise=noise,
+    )
 
 
 def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " comparisons"]:
@@ -136,26 +160,14 @@ def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " com
     return corrected
 
 
-def times_as_many_images(standard_error: float, *, difference: float) -> float:
-    """How many times the images a difference would need, to be told from zero at 5% in four samples of five.
+def conclusion(comparison: Comparison, *, folds: int) -> str:
+    """What a comparison says and does not say, in sentences.
 
     Args:
-        standard_error: of the difference on the images that there are.
-        difference: that is to be told from zero, above 0.
+        comparison: of at least two variants.
+        folds: whose images were predicted.
     """
-    needed = difference / (NormalDist().inv_cdf(1 - LEVEL / 2) + NormalDist().inv_cdf(POWER))
-    return (standard_error / needed) ** 2
-
-
-def conclusion(table: pd.DataFrame, *, baseline: str, images: int, seeds: int) -> str:
-    """What a table of :func:`compare` says and does not say, in sentences.
-
-    Args:
-        table: of at least one comparison.
-        baseline: as there.
-        images: that were predicted.
-        seeds: trained for each variant.
-    """
+    table, baseline = comparison.table, comparison.baseline
     others = table[table["variant"] != baseline]
     told = others[others["p_holm"] < LEVEL]
     named = ", ".join(f"{row.variant} ({row.difference:+.4f})" for row in told.itertuples())
@@ -164,15 +176,24 @@ def conclusion(table: pd.DataFrame, *, baseline: str, images: int, seeds: int) -
         if named
         else f"No difference to {baseline} can be told from zero (Holm, {LEVEL:g})."
     )
-    noise = (
-        f"Each variant is the mean of {seeds} seeds."
-        if seeds >= _SEEDS_TO_SEE_NOISE
-        else f"Training noise is left out: {seeds} seed{'s' if seeds > 1 else ''} a variant do not show it, so that a "
-        "difference told from zero may be that of two runs and not of two methods."
+    needs = requirements(
+        standard_error=float(others["standard_error"].median()),
+        noise=comparison.noise,
+        images=comparison.images,
+        folds=folds,
+        seeds=comparison.seeds,
     )
-    times = times_as_many_images(float(others["standard_error"].median()), difference=SMALL_DIFFERENCE)
-    power = (
-        f"A difference of {SMALL_DIFFERENCE:g} would take about {times * images:,.0f} images, {times:.1f} times those "
-        "here, to be told from zero four times in five."
+    return f"{first} {_said_of_noise(comparison)} {needs}"
+
+
+def _said_of_noise(comparison: Comparison) -> str:
+    seeds = comparison.seeds
+    if comparison.noise is None:
+        return (
+            f"Training noise is left out: {seeds} seed{'s' if seeds > 1 else ''} a variant do not show it, so that a "
+            "difference told from zero may be that of two runs and not of two methods."
+        )
+    return (
+        f"Intervals and p-values hold training noise: the mAP of {seeds} or more seeds a variant has a deviation of "
+        f"{comparison.noise.deviation:.4f} on the same images, pooled over the variants."
     )
-    return f"{first} {noise} {power}"

@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from rsna_det.atomic import whole_file
+
 _DPI = 130
 # So many tick labels or values fit beside one another.
 _TICKS = 16
@@ -157,6 +159,5 @@ def save_figure(figure: Figure, path: Path) -> None:
         OSError: if it cannot be written.
     """
     FigureCanvasAgg(figure)
-    partial = path.with_name(f"{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=_DPI)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=_DPI)

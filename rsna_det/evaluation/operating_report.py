@@ -63,10 +63,14 @@ def froc_curve(boxes: pd.DataFrame, *, num_truths: int, num_images: int) -> pd.D
 
 
 def sensitivity_at(curve: pd.DataFrame, rate: float) -> float:
-    """The highest sensitivity at no more than ``rate`` false positives per image; 0 if there is no such cut.
+    """The highest sensitivity at no more than ``rate`` false positives per image; 0 if every cut costs more.
 
-    NaN without true boxes.
+    NaN without true boxes, and where all boxes together cost less than ``rate``: the detector never comes there, and
+    what it would find is not known.
     """
+    costs = curve["false_positives_per_image"]
+    if costs.empty or costs.iloc[-1] < rate:
+        return float("nan")
     within = curve.loc[curve["false_positives_per_image"] <= rate, "sensitivity"]
     return float(within.iloc[-1]) if len(within) else 0.0
 

@@ -6,12 +6,15 @@ Evaluation chooses it and writes it, prediction reads it, and both get their det
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import yaml
+from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
 
+from rsna_det.atomic import write_text
 from rsna_det.boxes.decoding import detections
 from rsna_det.boxes.geometry import scale_about_centre
 from rsna_det.evaluation.predictions import CandidateRows
@@ -37,7 +40,8 @@ class OperatingPoint:
         size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the agreement of
             several readers (paper, section 7); ``none`` for data labelled like the training set.
         size_scale: of the percentile rule: how many times the spread between members is taken off.
-        rescale_factor: of the rescale rule: width and height of a box times this, about its centre.
+        rescale_factor: of the rescale rule: width and height of a box times this, about its centre; not above 1, since
+            a larger box could reach out of its image.
         epoch: at which it was chosen; None where it was not.
 
     Raises:
@@ -67,10 +71,10 @@ class OperatingPoint:
             )
         if self.size_rule not in SIZE_RULES:
             raise ValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
-        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor < math.inf:
+        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
             raise ValueError(
                 f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
-                "expected 0 or more, and above 0"
+                "expected 0 or more, and above 0 but not above 1 (a larger box could reach out of its image)"
             )
         if self.epoch is not None and self.epoch < 0:
             raise ValueError(f"epoch is {self.epoch}; expected 0 or more")
@@ -88,14 +92,25 @@ def image_detections(rows: CandidateRows, point: OperatingPoint) -> list[Detecti
     the score floor and the cap.
     """
     factor = point.rescale_factor if point.size_rule == "rescale" else 1.0
-    final = []
-    for boxes, scores in rows:
-        found = detections(
-            boxes=boxes, scores=scores, nms_iou=point.nms_iou, relative_cut=point.relative_cut, cut=point.cut
-        )
-        resized = found.boxes if factor == 1 else scale_about_centre(found.boxes, factor=factor)
-        final.append(Detections(boxes=resized, scores=found.scores))
-    return final
+    numbers = {"nms_iou": point.nms_iou, "relative_cut": point.relative_cut, "cut": point.cut}
+    return [resized_detections(boxes=boxes, scores=scores, **numbers, factor=factor) for boxes, scores in rows]
+
+
+def resized_detections(
+    *,
+    boxes: Float[Tensor, "candidates 4"],
+    scores: Float[Tensor, " candidates"],
+    nms_iou: float,
+    relative_cut: float,
+    cut: float,
+    factor: float,
+) -> Detections:
+    """The detections among one image's candidates, width and height times ``factor``, about their centres.
+
+    Other arguments as those of :func:`~rsna_det.boxes.decoding.detections`.
+    """
+    found = detections(boxes=boxes, scores=scores, nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
+    return found if factor == 1 else replace(found, boxes=scale_about_centre(found.boxes, factor=factor))
 
 
 def write_operating_point(point: OperatingPoint, path: Path, *, evidence: Mapping[str, object]) -> None:
@@ -111,13 +126,7 @@ def write_operating_point(point: OperatingPoint, path: Path, *, evidence: Mappin
     """
     header = "# How detections are made of candidates; `python -m rsna_det.predict` reads it. Written by rsna_det.\n"
     text = header + yaml.safe_dump(asdict(point) | {"evidence": dict(evidence)}, sort_keys=False)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written ({error}): free some space, or check its permissions") from error
+    write_text(path, text)
 
 
 def read_operating_point(path: Path) -> OperatingPoint:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rsna_det.atomic import whole_file
 from rsna_det.structures import Candidates, Detections
 
 CANDIDATES_SCHEMA = pa.schema(
@@ -46,6 +47,11 @@ TRUTH_SCHEMA = pa.schema(
     ]
 )
 """Every image of a run: source pixels; ``role`` is ``train``, ``val`` or, for an image outside all folds, ``test``."""
+
+_REMEDY = (
+    "free some space, or start anew on another disk; what is finished is kept, a training goes on with `resume=last` "
+    "and a prediction with the same command"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +135,9 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         OSError: if it cannot be written (a full disk); the message names the file, and nothing half written stays.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
+    with whole_file(path, remedy=_REMEDY) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, partial, compression="zstd")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{path} could not be written ({error}): free some space, or start anew on another disk; what is finished "
-            "is kept, a training goes on with `resume=last` and a prediction with the same command"
-        ) from error
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:

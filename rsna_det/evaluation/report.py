@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from rsna_det.atomic import whole_file, write_text
 from rsna_det.evaluation import operating_report as measure
 from rsna_det.evaluation.coco import coco_precision
 from rsna_det.evaluation.figures import calibration_figure, froc_figure
@@ -18,7 +19,7 @@ from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.postprocess import OperatingPoint, image_detections
 from rsna_det.evaluation.predictions import CandidateRows
 from rsna_det.evaluation.uncertainty import Interval, bootstrap_mean
-from rsna_det.structures import Category
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 _BINS = 10
 
@@ -60,7 +61,7 @@ class OperatingReport:
         return {
             "images": len(self.results),
             "images_that_count": int(self.results["score"].notna().sum()),
-            "true_patients": self.results["true_patient"].nunique(),
+            "true_patients": self.results["true_patient"].nunique() if self.knows_patients else float("nan"),
             "map": self.score.estimate,
             "map_low": self.score.low,
             "map_high": self.score.high,
@@ -74,6 +75,11 @@ class OperatingReport:
             "auc_global": self.auc_global,
             "expected_calibration_error": measure.expected_calibration_error(self.calibration),
         }
+
+    @property
+    def knows_patients(self) -> bool:
+        """Whether the true patient of any image is known."""
+        return bool((~_made_up(self.results["true_patient"])).any())
 
     @property
     def sensitivity(self) -> float:
@@ -116,7 +122,7 @@ def make_report(
     ap50, ap = coco_precision(detections=uncut, truths=truths)
     opacity = (images["category"] == Category.OPACITY).to_numpy()
     said = ~np.isnan(p_opacity)
-    bootstrap = {"resamples": resamples, "seed": seed}
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     return OperatingReport(
         point=point,
         score=bootstrap_mean(scores, true_patients=images["true_patient"].tolist(), **bootstrap),
@@ -152,15 +158,43 @@ def write_report(report: OperatingReport, folder: Path, *, title: str, sections:
         "image_results": report.results,
     }
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        write_csv(table, folder / f"{name}.csv")
     froc_figure(
         report.froc, rate=report.false_positives_per_image, sensitivity=report.sensitivity, path=folder / "froc.png"
     )
     calibration_figure(report.calibration, folder / "calibration.png")
     plain = {"operating_point": asdict(report.point), **report.numbers}
-    (folder / "report.json").write_text(json.dumps(_without_nan(plain), indent=2) + "\n", encoding="utf-8")
+    write_text(folder / "report.json", json.dumps(_without_nan(plain), indent=2) + "\n")
     parts = [f"# {title}", *(f"## {heading}\n\n{text}" for heading, text in sections.items()), *_own_sections(report)]
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", "\n\n".join(parts) + "\n")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table's columns, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written; the message names the file.
+    """
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def units_in_words(true_patients: pd.Series) -> str:
+    """What intervals and random halves are over: true patients, as far as the map from image to patient goes."""
+    unknown = _made_up(true_patients)
+    if unknown.all():
+        return (
+            "images (no patient map was given: each counts as a patient of its own, and the intervals are too narrow)"
+        )
+    if unknown.any():
+        return (
+            f"true patients ({unknown.sum()} of {len(unknown)} images are not in the patient map and count as one each)"
+        )
+    return "true patients"
+
+
+def _made_up(true_patients: pd.Series) -> pd.Series:
+    return true_patients.astype(str).str.startswith(UNKNOWN_PATIENT)
 
 
 def markdown_table(frame: pd.DataFrame) -> str:
@@ -175,10 +209,11 @@ def _own_sections(report: OperatingReport) -> Sequence[str]:
     return [
         "## At the operating point\n\n"
         + markdown_table(numbers.set_axis(["measure", "value"], axis=1))
-        + "\n\nThe interval of the mAP is a 95% bootstrap over true patients; it leaves out what another training run "
-        "would give, and what choosing the operating point on the same images adds. A true box is found by a detection "
-        "with IoU above 0.40. COCO's precision, FROC, the areas under the curve and the calibration look at all boxes "
-        "after NMS, before any cut.",
+        + f"\n\nThe interval of the mAP is a 95% bootstrap over {units_in_words(report.results['true_patient'])}; it "
+        "leaves out what another training run would give, and what choosing the operating point on the same images "
+        "adds. A true box is found by a detection with IoU above 0.40. COCO's precision, FROC, the areas under the "
+        "curve and the calibration look at all boxes after NMS, before any cut. A sensitivity given as - was not "
+        "reached: all boxes together cost fewer false positives.",
         "## By category\n\n" + markdown_table(report.by_category),
         "## By number of true boxes\n\n" + markdown_table(report.by_number_of_boxes),
         "## Calibration of the box scores\n\n" + markdown_table(report.calibration),

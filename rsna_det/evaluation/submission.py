@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rsna_det.atomic import whole_file
 from rsna_det.structures import Detections
 
 HEADER = ["patientId", "PredictionString"]
@@ -40,16 +41,10 @@ def write_submission(found: Mapping[str, Detections], path: Path) -> None:
     Raises:
         OSError: if it cannot be written; the message names the file.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            writer.writerows([image_id, prediction_string(boxes)] for image_id, boxes in found.items())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written ({error}): free some space, or check its permissions") from error
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerows([image_id, prediction_string(boxes)] for image_id, boxes in found.items())
 
 
 def read_submission(path: Path) -> dict[str, Detections]:

@@ -6,17 +6,15 @@ alone decides.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from rsna_det.boxes.decoding import detections
-from rsna_det.boxes.geometry import scale_about_centre
 from rsna_det.evaluation.metric import scores_of_lists
+from rsna_det.evaluation.postprocess import resized_detections
 from rsna_det.evaluation.predictions import CandidateRows
-from rsna_det.structures import Detections
 
 # Images whose detections are matched with true boxes together: bounds the memory.
 _TOGETHER = 512
@@ -131,19 +129,16 @@ def image_scores_at_cuts(
     num_truths = torch.tensor([len(boxes) for boxes in truths])
     for together in torch.split(num_truths.nonzero()[:, 0], _TOGETHER):
         found = [
-            _detections(rows, index, nms_iou=nms_iou, relative_cut=relative_cut, cut=min(cuts), factor=rescale_factor)
-            for index in together.tolist()
+            resized_detections(
+                boxes=rows.boxes[own],
+                scores=rows.scores[own],
+                nms_iou=nms_iou,
+                relative_cut=relative_cut,
+                cut=min(cuts),
+                factor=rescale_factor,
+            )
+            for own in (slice(int(starts[index]), int(ends[index])) for index in together.tolist())
         ]
         true_boxes = [truths[index] for index in together.tolist()]
         scores[together] = scores_of_lists(detections=found, truths=true_boxes, cuts=cuts)
     return scores
-
-
-def _detections(
-    rows: CandidateRows, index: int, *, nms_iou: float, relative_cut: float, cut: float, factor: float
-) -> Detections:
-    own = slice(int(rows.offsets[index]), int(rows.offsets[index + 1]))
-    found = detections(
-        boxes=rows.boxes[own], scores=rows.scores[own], nms_iou=nms_iou, relative_cut=relative_cut, cut=cut
-    )
-    return found if factor == 1 else replace(found, boxes=scale_about_centre(found.boxes, factor=factor))

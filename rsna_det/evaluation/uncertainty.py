@@ -1,15 +1,15 @@
 """Bootstrap intervals over true patients, and the paired difference of two ways of predicting the same images.
 
 Patients are resampled and not images, since the images of one person are alike. A mean over images is resampled as
-its sum and its count: images that do not count (NaN) leave both alone. The intervals speak of other patients, not of
-another training run.
+its sum and its count: images that do not count (NaN) leave both alone. The intervals speak of other patients, and of
+another training run only if they are given its errors.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 # Resamples held in memory together.
 _TOGETHER = 64
@@ -29,7 +29,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
-    """A paired difference with the deviation of its resamples; ``p_value`` is two-sided, of no difference."""
+    """A paired difference; ``p_value`` is two-sided, of no difference.
+
+    ``standard_error`` is the deviation over resamples of the patients, without errors of another source.
+    """
 
     standard_error: float
     p_value: float
@@ -61,6 +64,15 @@ class ImageShares:
         sums = np.mean([part.sums for part in parts], axis=0)
         return cls(sums=sums, counts=np.mean([part.counts for part in parts], axis=0))
 
+    def of_images(self, chosen: Bool[np.ndarray, " images"]) -> "ImageShares":
+        """Of some of the images alone."""
+        return ImageShares(sums=self.sums[chosen], counts=self.counts[chosen])
+
+    @property
+    def value(self) -> float:
+        """The mean itself; NaN if no image counts."""
+        return float(_ratio(self.sums.sum(), self.counts.sum()))
+
     def __len__(self) -> int:
         return len(self.sums)
 
@@ -72,6 +84,7 @@ def bootstrap_mean(
     resamples: int,
     seed: int,
     level: float = 0.95,
+    further_errors: Float64[np.ndarray, " resamples"] | None = None,
 ) -> Interval:
     """The mean over the images that count, with its percentile interval.
 
@@ -81,17 +94,19 @@ def bootstrap_mean(
         resamples: of the patients, with replacement.
         seed: of the resampling.
         level: of the interval.
+        further_errors: drawn from another source than the patients, one for each resample, and added to it.
 
     Returns:
         NaN throughout if no image counts. Resamples in which none counts are left out.
 
     Raises:
-        ValueError: for lists of unequal length, no image, no resample or a level out of range.
+        ValueError: for lists of unequal length, no image, no resample, another number of further errors or a level
+            out of range.
     """
     owners, patients = _owners(true_patients, len(scores), resamples, level)
     sums, counts = _sums_and_counts(scores, owners, patients)
     means = np.concatenate([_ratio(w @ sums, w @ counts) for w in _weights(patients, resamples, seed)])
-    low, high = _bounds(means, level)
+    low, high = _bounds(_with_errors(means, further_errors), level)
     return Interval(estimate=float(_ratio(sums.sum(), counts.sum())), low=low, high=high)
 
 
@@ -103,6 +118,7 @@ def paired_difference(
     resamples: int,
     seed: int,
     level: float = 0.95,
+    further_errors: Float64[np.ndarray, " resamples"] | None = None,
 ) -> Difference:
     """Mean of ``first`` less mean of ``second`` over the same images; every resample takes the same patients of both.
 
@@ -117,16 +133,27 @@ def paired_difference(
     drawn = [
         _ratio(w @ one[0], w @ one[1]) - _ratio(w @ two[0], w @ two[1]) for w in _weights(patients, resamples, seed)
     ]
-    differences = np.concatenate(drawn)
+    over_patients = np.concatenate(drawn)
+    differences = _with_errors(over_patients, further_errors)
     low, high = _bounds(differences, level)
-    known = differences[~np.isnan(differences)]
+    known = ~np.isnan(differences)
     return Difference(
         estimate=estimate,
         low=low,
         high=high,
-        standard_error=float(known.std()) if len(known) else float("nan"),
-        p_value=_p_value(known),
+        standard_error=float(over_patients[known].std()) if known.any() else float("nan"),
+        p_value=_p_value(differences[known]),
     )
+
+
+def _with_errors(
+    values: Float64[np.ndarray, " resamples"], errors: Float64[np.ndarray, " _errors"] | None
+) -> Float64[np.ndarray, " resamples"]:
+    if errors is None:
+        return values
+    if len(errors) != len(values):
+        raise ValueError(f"expected one further error for each of {len(values)} resamples, got {len(errors)}")
+    return np.asarray(values + errors)
 
 
 def _owners(

@@ -8,7 +8,10 @@ from zipfile import is_zipfile
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from rsna_det.atomic import whole_file
+
 # What torch raises on files of other kinds; its unpickler fails on some bytes by a mere KeyError.
+_REMEDY = "free some space or set `paths.runs` to another disk, then go on with `resume=last`"
 _UNREADABLE = (RuntimeError, EOFError, UnpicklingError, LookupError, AttributeError, TypeError, ValueError)
 
 
@@ -28,16 +31,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         del storage_options
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial")
-        try:
-            torch.save(checkpoint, partial)
-            partial.replace(target)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            raise OSError(
-                f"{target} could not be written ({error}): free some space or set `paths.runs` to another disk, "
-                "then go on with `resume=last`"
-            ) from error
+        with whole_file(target, remedy=_REMEDY) as partial:
+            try:
+                torch.save(checkpoint, partial)
+            except RuntimeError as error:
+                # So torch tells of a disk that is full.
+                raise OSError(error) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
+from rsna_det.atomic import whole_file
+
 
 class EpochTable(Logger):
     """Writes all that is logged of an epoch into one row of a CSV file.
@@ -69,14 +71,13 @@ class EpochTable(Logger):
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f"{self.path.name}.partial")
         table = pd.DataFrame([self.rows[epoch] for epoch in sorted(self.rows)])
         leading = ["epoch", "step"]
         table = table[leading + sorted(c for c in table.columns if c not in leading)].astype(
             dict.fromkeys(leading, "Int64")
         )
-        table.to_csv(partial, index=False)
-        partial.replace(self.path)
+        with whole_file(self.path) as partial:
+            table.to_csv(partial, index=False)
 
 
 class RowBeforeCheckpoint(Callback):

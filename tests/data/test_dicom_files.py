@@ -25,15 +25,24 @@ def test_a_folder_is_searched_to_any_depth(tmp_path: Path) -> None:
     assert ids(tmp_path) == {"1.2.840.113619": "1.2.840.113619", "IM0001": "IM0001", "a": "a.DCM", "b": "b.dcm"}
 
 
-def test_other_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+def test_other_and_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(tmp_path, "a.dcm", "._a.dcm", ".git/x.dcm", "DICOMDIR")
     make(tmp_path, "notes.txt", "short", content=b"text")
     # A suffix is a promise: such a file is read, and if it is damaged that is reported.
     make(tmp_path, "damaged.dcm", content=b"text")
     assert ids(tmp_path) == {"a": "a.dcm", "damaged": "damaged.dcm"}
+    told = f"2 files are no DICOM files and are left out (the first: {tmp_path / 'notes.txt'})"
+    assert caplog.messages == [told]
+    # A glob is no promise of the files' kind either; the folder and the glob find each file once.
+    caplog.clear()
+    assert ids(tmp_path, tmp_path / "*") == {"a": "a.dcm", "damaged": "damaged.dcm"}
+    assert caplog.messages == [told]
+    caplog.clear()
+    assert set(ids(tmp_path / "*", tmp_path / "notes.txt", tmp_path / "short")) >= {"notes.txt", "short"}
+    assert caplog.messages == []
 
 
-def test_files_of_one_name_are_called_by_their_folders_too(tmp_path: Path) -> None:
+def test_files_of_one_name_are_called_by_their_folders_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make(tmp_path, "p1/s1/image.dcm", "p1/s2/image.dcm", "p2/image", "p1/other.dcm", "p2_image.dcm")
     found = find_radiographs(str(tmp_path))
     assert {name: str(path.relative_to(tmp_path)) for name, path in found.items()} == {
@@ -43,6 +52,10 @@ def test_files_of_one_name_are_called_by_their_folders_too(tmp_path: Path) -> No
         "p2_image": "p2_image.dcm",
         "p2_image_2": "p2/image",
     }
+    assert caplog.messages == ["3 files share their name with another (the first: image): ids have their folders"]
+    caplog.clear()
+    find_radiographs(str(tmp_path / "p1" / "s1"))
+    assert caplog.messages == []
 
 
 def test_ids_can_name_files(tmp_path: Path) -> None:

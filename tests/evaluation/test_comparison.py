@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from rsna_det.evaluation.comparison import compare, conclusion, holm, honest_shares, times_as_many_images
+from rsna_det.evaluation.comparison import compare, conclusion, holm, honest_shares
 from rsna_det.evaluation.predictions import CandidateRows
 from rsna_det.evaluation.selection import best_cell, patient_halves
 from rsna_det.evaluation.thresholds import image_scores_at_cuts, score_grid
+from rsna_det.evaluation.training_noise import TrainingNoise
 from rsna_det.evaluation.uncertainty import ImageShares
 
 CUTS, NMS_IOUS = [0.2, 0.4, 0.6], [0.05, 0.5]
@@ -67,19 +68,19 @@ def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
     generator = np.random.default_rng(0)
     base = noise(generator)
     variants = {
-        "same": ImageShares.of(base + generator.normal(0, 0.01, 200)),
-        "base": ImageShares.of(base),
-        "better": ImageShares.of(base + 0.01 + generator.normal(0, 0.01, 200)),
+        "same": [ImageShares.of(base + generator.normal(0, 0.01, 200))],
+        "base": [ImageShares.of(base)],
+        "better": [ImageShares.of(base + 0.01 + generator.normal(0, 0.01, 200))],
     }
     patients = [f"p{i // 2}" for i in range(200)]
-    table = compare(variants, baseline="base", true_patients=patients, resamples=400, seed=0)
-    rows = table.set_index("variant")
+    comparison = compare(variants, baseline="base", true_patients=patients, resamples=400, seed=0)
+    rows = comparison.table.set_index("variant")
     assert list(rows.index) == ["same", "base", "better"]
     assert rows.loc["better", "difference"] == pytest.approx(0.01, abs=0.003)
     assert rows.loc["better", "difference_low"] > 0
     assert rows.loc["base", ["difference", "difference_low", "difference_high", "standard_error"]].tolist() == [0] * 4
     assert np.isnan(rows.loc["base", ["p_value", "p_holm"]].tolist()).all()
-    sentences = conclusion(table, baseline="base", images=200, seeds=1)
+    sentences = conclusion(comparison, folds=1)
     assert "Told from zero against base (Holm, 0.05): better (+0.0" in sentences
     assert "same" not in sentences.split(".")[0]
     assert "Training noise is left out: 1 seed a variant" in sentences
@@ -87,29 +88,70 @@ def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
 
 def test_nothing_is_told_where_there_is_nothing() -> None:
     generator = np.random.default_rng(1)
-    variants = {name: ImageShares.of(noise(generator)) for name in "abc"}
-    table = compare(variants, baseline="a", true_patients=[str(i) for i in range(200)], resamples=300, seed=0)
-    sentences = conclusion(table, baseline="a", images=200, seeds=3)
+    variants = {name: [ImageShares.of(noise(generator)) for _ in range(3)] for name in "abc"}
+    comparison = compare(variants, baseline="a", true_patients=[str(i) for i in range(200)], resamples=300, seed=0)
+    sentences = conclusion(comparison, folds=4)
     assert "No difference to a can be told from zero" in sentences
-    assert "Each variant is the mean of 3 seeds." in sentences
+    assert "Intervals and p-values hold training noise: the mAP of 3 or more seeds a variant" in sentences
+    assert comparison.noise is not None
+    assert comparison.noise.freedom == 6
 
 
-def test_images_needed_grow_with_the_square_of_the_error() -> None:
-    # (1.96 + 0.84) standard errors of 0.005 each are 0.014: told four times in five with the images that there are.
-    assert times_as_many_images(0.005, difference=0.014) == pytest.approx(1.0, rel=0.01)
-    assert times_as_many_images(0.01, difference=0.014) == pytest.approx(4.0, rel=0.01)
+def test_training_noise_widens_what_patients_alone_leave_narrow() -> None:
+    """Seeds that differ by a constant: every image of one is 0.02 better, so that patients show nothing of it."""
+    base = noise(np.random.default_rng(3))
+    seeds = {
+        "a": [ImageShares.of(base + shift) for shift in (0.0, 0.02, 0.04)],
+        "b": [ImageShares.of(base + shift) for shift in (0.01, 0.03, 0.05)],
+    }
+    patients = [str(i) for i in range(200)]
+    with_noise = compare(seeds, baseline="a", true_patients=patients, resamples=2000, seed=0)
+    two_seeds = {name: own[:2] for name, own in seeds.items()}
+    without = compare(two_seeds, baseline="a", true_patients=patients, resamples=2000, seed=0)
+    assert without.noise is None
+    one = without.table.set_index("variant").loc["b"]
+    assert one["difference_high"] - one["difference_low"] == pytest.approx(0, abs=1e-9)
+    assert math.isnan(one["training_error"])
+    row = with_noise.table.set_index("variant").loc["b"]
+    # Three seeds 0.02 apart have a deviation of 0.02; of a difference of two means of three that is
+    # 0.02 x sqrt(2 / 3), and Student's 97.5% bound at 4 degrees of freedom lies 2.776 of these away.
+    assert row["training_error"] == pytest.approx(0.02 * math.sqrt(2 / 3))
+    assert row["difference"] == pytest.approx(0.01)
+    half = 2.776 * 0.02 * math.sqrt(2 / 3)
+    assert row["difference_high"] - row["difference_low"] == pytest.approx(2 * half, rel=0.1)
+    assert row["p_value"] > 0.3
+    assert with_noise.table.set_index("variant").loc["a", "difference_low"] == 0
 
 
-def test_the_power_that_is_promised_is_there() -> None:
-    generator = np.random.default_rng(2)
-    deviation, images, told = 0.1, 100, 0
-    times = times_as_many_images(deviation / math.sqrt(images), difference=0.02)
-    more = round(images * times)
-    for _ in range(300):
-        differences = generator.normal(0.02, deviation, more)
-        told += abs(differences.mean()) > 1.96 * differences.std() / math.sqrt(more)
-    # Of 300 at 0.8: 240, with a standard error of 7.
-    assert 218 <= told <= 262
+def test_false_alarms_are_as_rare_as_promised_with_three_seeds() -> None:
+    """Two equal methods whose runs differ: with the noise about one comparison in twenty is told, without it most."""
+    generator = np.random.default_rng(4)
+    patients = [str(i) for i in range(60)]
+    told = {True: 0, False: 0}
+    for trial in range(120):
+        images = generator.normal(0.3, 0.05, 60)
+        own = {
+            name: [ImageShares.of(images + generator.normal(0, 0.02) + generator.normal(0, 0.01, 60)) for _ in range(3)]
+            for name in "ab"
+        }
+        for seen in told:
+            variants = own if seen else {name: [ImageShares.mean(seeds)] for name, seeds in own.items()}
+            table = compare(variants, baseline="a", true_patients=patients, resamples=200, seed=trial).table
+            told[seen] += int(table["p_value"].iloc[1] < 0.05)
+    # Of 120 at 1 in 20: 6, with a standard error of 2.4.
+    assert told[True] <= 13
+    assert told[False] > 60
+
+
+def test_noise_needs_three_seeds_of_every_variant() -> None:
+    assert TrainingNoise.estimated({"a": [0.1, 0.2, 0.3], "b": [0.1, 0.2]}) is None
+    assert TrainingNoise.estimated({}) is None
+    # Variances 0.01 and 0.04 with two degrees of freedom each: 0.025 pooled.
+    found = TrainingNoise.estimated({"a": [0.1, 0.2, 0.3], "b": [0.1, 0.3, 0.5]})
+    assert found is not None
+    assert found.deviation == pytest.approx(math.sqrt(0.025))
+    assert found.freedom == 4
+    assert found.standard_error(5) == pytest.approx(math.sqrt(0.025 / 5))
 
 
 def test_seeds_are_averaged_image_by_image() -> None:
@@ -120,13 +162,13 @@ def test_seeds_are_averaged_image_by_image() -> None:
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    shares = {"a": ImageShares.of(np.array([0.5]))}
+    shares = {"a": [ImageShares.of(np.array([0.5]))]}
     with pytest.raises(ValueError, match="the baseline b is not among the variants a"):
         compare(shares, baseline="b", true_patients=["p"], resamples=5, seed=0)
 
 
 def test_the_table_is_one_of_numbers() -> None:
-    shares = {name: ImageShares.of(np.array([0.5, 0.25])) for name in "ab"}
-    table = compare(shares, baseline="a", true_patients=["p", "q"], resamples=5, seed=0)
+    shares = {name: [ImageShares.of(np.array([0.5, 0.25]))] for name in "ab"}
+    table = compare(shares, baseline="a", true_patients=["p", "q"], resamples=5, seed=0).table
     assert isinstance(table, pd.DataFrame)
     assert table.dtypes.drop("variant").eq(np.float64).all()

@@ -250,21 +250,21 @@ def given_epochs(*lengths: int) -> Iterator[tuple[int, CandidateRows]]:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"cuts": []},
-        {"nms_ious": []},
-        {"epochs": []},
-        {"epochs": given_epochs(3)},
-        {"epochs": given_epochs(2, 1)},
-        {"epochs": given_epochs(0)},
-        {"truths": tensors([BOX] * 3)},
+        ({"cuts": []}, r"NMS IoUs to score at, got \[\] and \[0.05\]"),
+        ({"nms_ious": []}, r"NMS IoUs to score at, got \[0.1\] and \[\]"),
+        ({"epochs": []}, "one epoch or more, got none"),
+        ({"epochs": given_epochs(3)}, "each of 2 images, got those of 3"),
+        ({"epochs": given_epochs(2, 1)}, "each of 2 images, got those of 1"),
+        ({"epochs": given_epochs(0)}, "each of 2 images, got those of 0"),
+        ({"truths": tensors([BOX] * 3)}, "each of 3 images, got those of 2"),
     ],
 )
-def test_the_grid_refuses(wrong: dict[str, object]) -> None:
+def test_the_grid_refuses(wrong: dict[str, object], message: str) -> None:
     right = {"epochs": given_epochs(2, 2), "truths": tensors([BOX] * 2), "cuts": [0.1], "nms_ious": [0.05]}
     fixed = {"groups": torch.ones(1, 2, dtype=torch.bool), "relative_cut": 0.5, "rescale_factor": 1.0}
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(ValueError, match=message):
         score_grid(**(right | fixed | wrong))  # type: ignore[arg-type]
 
 

@@ -82,7 +82,7 @@ BAD = [
     *(("cut", value) for value in (-0.1, math.nan, math.inf, "0,15", None, [0.15])),
     *(("size_rule", value) for value in ("shrink", "", None, 3)),
     *(("size_scale", value) for value in (-1.0, math.nan, math.inf, None)),
-    *(("rescale_factor", value) for value in (0.0, -1.0, math.nan, math.inf, None)),
+    *(("rescale_factor", value) for value in (0.0, -1.0, 1.0001, math.nan, math.inf, None)),
     *(("epoch", value) for value in (-1, 1.5, "last")),
 ]
 

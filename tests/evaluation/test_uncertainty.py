@@ -206,9 +206,12 @@ def paired(scores: np.ndarray, **rest: object) -> Interval:
     ],
 )
 def test_wrong_arguments_are_refused(function: Callable[..., Interval], wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+    message = (
+        "patient of each of 2 images" if "true_patients" in wrong else "1 resample or more and a level within 0 and 1"
+    )
+    with pytest.raises(ValueError, match=message):
         function(np.array([0.5, 1.0]), **({"true_patients": ["p", "q"], "resamples": 10, "seed": 0} | wrong))
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(ValueError, match=r"each of 0 images \(1 or more\), got 0"):
         function(np.array([]), true_patients=[], resamples=10, seed=0)
 
 

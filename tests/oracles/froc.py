@@ -21,7 +21,9 @@ def curve(*, boxes: Scored, num_truths: int, num_images: int) -> list[tuple[floa
 
 
 def sensitivity_at(points: Sequence[tuple[float, float, float]], rate: float) -> float:
-    """The best of the cuts that cost no more false positives than ``rate``."""
+    """The best of the cuts that cost no more false positives than ``rate``; NaN where none costs as much."""
+    if not any(cost >= rate for _, cost, _ in points):
+        return math.nan
     return max((sensitivity for _, cost, sensitivity in points if cost <= rate), default=0.0)
 
 

@@ -1,0 +1,147 @@
+"""Radiographs that show what the variants of a study do: missed, false alarms, good, and where they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from experiments.reporting.runs import ScoredSeed
+from rsna_det.boxes.decoding import DecodingSettings
+from rsna_det.evaluation.metric import scores_of_lists
+from rsna_det.evaluation.operating_report import image_results
+from rsna_det.evaluation.postprocess import OperatingPoint, image_detections
+from rsna_det.run_folders import common_settings
+from rsna_det.structures import Detections
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What one variant says of every image, at one epoch and cut.
+
+    Attributes:
+        variant: its label.
+        epoch: that the honest selection chose most often.
+        cut: the middle one of those that it chose at this epoch.
+        detections: of each image, source pixels.
+        results: of :func:`~rsna_det.evaluation.operating_report.image_results`.
+    """
+
+    variant: str
+    epoch: int
+    cut: float
+    detections: Sequence[Detections]
+    results: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleGroup:
+    """Images of one kind, the most telling first.
+
+    Attributes:
+        title: of the kind.
+        text: how they were chosen.
+        images: their numbers in the study's images.
+    """
+
+    title: str
+    text: str
+    images: Sequence[int]
+
+
+def shown_variants(scored: Mapping[str, Sequence[ScoredSeed]]) -> list[Shown]:
+    """Every variant's first seed at its usual choice.
+
+    Args:
+        scored: by the variant's label, its seeds in order.
+
+    Raises:
+        ConfigError: if a run's configuration is missing.
+        ValueError: if its tables are damaged.
+    """
+    return [_shown(label, seeds[0]) for label, seeds in scored.items()]
+
+
+def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) -> list[ExampleGroup]:
+    """The most telling images of each kind, over all variants together; kinds without an image are left out.
+
+    Args:
+        shown: of the variants, all of the same images.
+        images: the columns of the truth table.
+        count: most images of a kind.
+    """
+    found, false, scores = (
+        np.stack([one.results[name].to_numpy(np.float64) for one in shown])
+        for name in ("found", "false_positives", "score")
+    )
+    truths = shown[0].results["true_boxes"].to_numpy()
+    confidence = np.stack([_best_score(one.detections) for one in shown]).mean(axis=0)
+    area = np.array([_area(boxes) for boxes in images["boxes"]])
+    # An image without boxes on which nothing is found does not count for the score, and is right all the same.
+    settled = np.nan_to_num(scores, nan=1.0)
+    kinds = {
+        "Missed": (
+            "Labelled opacities that the fewest variants find (IoU above 0.4); of equals the largest first.",
+            (truths > 0) & (found.mean(axis=0) < truths),
+            [-area, (found / np.maximum(truths, 1)).mean(axis=0)],
+        ),
+        "False alarms": (
+            "Radiographs without labelled opacities on which most variants draw boxes, the most confident first.",
+            (truths == 0) & (false.sum(axis=0) > 0),
+            [-confidence, -(false > 0).mean(axis=0)],
+        ),
+        "Good": (
+            "Labelled opacities with the highest mean score over the variants.",
+            (truths > 0) & (settled.mean(axis=0) > 0),
+            [-confidence, -settled.mean(axis=0)],
+        ),
+        "Where the variants differ most": (
+            "The widest spread of the image's score between variants.",
+            settled.std(axis=0) > 0,
+            [-confidence, -settled.std(axis=0)],
+        ),
+    }
+    groups = [
+        ExampleGroup(title=title, text=text, images=_first(wanted, keys, count))
+        for title, (text, wanted, keys) in kinds.items()
+    ]
+    return [group for group in groups if group.images]
+
+
+def _shown(label: str, seed: ScoredSeed) -> Shown:
+    decoding, image_size = common_settings(seed.joined.folders)
+    epoch = int(seed.chosen["epoch"].mode().iloc[0])
+    cuts = seed.chosen.loc[seed.chosen["epoch"] == epoch, "cut"]
+    cut = float(cuts.quantile(0.5, interpolation="lower"))
+    truths = seed.joined.truths
+    detections = image_detections(seed.joined.candidates(epoch), _point(decoding, image_size, epoch, cut))
+    scores = scores_of_lists(detections=detections, truths=truths, cuts=[0.0])[:, 0].numpy()
+    results = image_results(images=seed.joined.images, detections=detections, truths=truths, scores=scores)
+    return Shown(variant=label, epoch=epoch, cut=cut, detections=detections, results=results)
+
+
+def _point(decoding: DecodingSettings, image_size: int, epoch: int, cut: float) -> OperatingPoint:
+    return OperatingPoint(
+        image_size=image_size,
+        score_floor=min(decoding.score_floor, cut),
+        max_candidates=decoding.max_candidates,
+        nms_iou=decoding.nms_iou,
+        relative_cut=decoding.relative_cut,
+        cut=cut,
+        epoch=epoch,
+    )
+
+
+def _first(wanted: np.ndarray, keys: Sequence[Float[np.ndarray, " images"]], count: int) -> list[int]:
+    """The first images by the keys, the last of which counts most."""
+    order = np.lexsort(keys)
+    return [int(index) for index in order if wanted[index]][:count]
+
+
+def _best_score(detections: Sequence[Detections]) -> Float[np.ndarray, " images"]:
+    return np.array([float(found.scores[0]) if len(found.scores) else 0.0 for found in detections])
+
+
+def _area(boxes: Sequence[Sequence[float]]) -> float:
+    return float(sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes))

@@ -1,0 +1,74 @@
+"""Radiographs small enough for a page, read from where a run read them."""
+
+import base64
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from omegaconf import OmegaConf
+
+from rsna_det.data.cache_index import IMAGE_FOLDER
+from rsna_det.data.dicom import DicomError, find_dicoms, read_radiograph
+
+log = logging.getLogger(__name__)
+
+SIDE = 448
+"""Longer side of a radiograph on a page, in its pixels."""
+
+_QUALITY = 82
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """A radiograph on a page.
+
+    Attributes:
+        width: of the radiograph itself, source pixels.
+        height: likewise.
+        jpeg: its reduced picture, base64.
+    """
+
+    width: int
+    height: int
+    jpeg: str
+
+
+def thumbnails(image_ids: Iterable[str], *, run: Path) -> dict[str, Thumbnail]:
+    """Those of the radiographs that can be read: a page without pictures is better than none.
+
+    Args:
+        image_ids: of the radiographs.
+        run: a run's folder, whose configuration says where they are.
+    """
+    try:
+        paths = find_dicoms(_data_root(run) / IMAGE_FOLDER)
+    except (OSError, DicomError) as error:
+        log.warning("the page has no radiographs: %s", error)
+        return {}
+    found = {}
+    for image_id in dict.fromkeys(image_ids):
+        if image_id not in paths:
+            log.warning("the page lacks the radiograph %s: it is not among those of %s", image_id, _data_root(run))
+            continue
+        try:
+            found[image_id] = thumbnail(read_radiograph(paths[image_id]))
+        except DicomError as error:
+            log.warning("the page lacks a radiograph: %s", error)
+    return found
+
+
+def thumbnail(image: UInt8[np.ndarray, "height width"]) -> Thumbnail:
+    """Reduce and encode a radiograph; a small one stays as it is."""
+    height, width = image.shape
+    scale = min(1.0, SIDE / max(height, width))
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return Thumbnail(width=width, height=height, jpeg=base64.b64encode(jpeg.tobytes()).decode("ascii"))
+
+
+def _data_root(run: Path) -> Path:
+    return Path(str(OmegaConf.load(run / "config.yaml").data.root)).expanduser()
