@@ -1,5 +1,8 @@
 """Table 3 and figure 7: the five augmentation sets."""
 
+from functools import partial
+
+from experiments.reporting.losses import loss_curves, lowest_epochs, lowest_losses
 from experiments.reporting.report import main
 from experiments.reporting.study_report import StudyReport
 
@@ -15,6 +18,19 @@ REPORT = StudyReport(
         "heavy_aug_customrot": 0.255617,
         "heavy_aug_norot": 0.260971,
     },
+    parts=(
+        loss_curves,
+        partial(
+            lowest_losses,
+            claim='"With light and heavy augmentations, the same model showed better validation loss and mAP scores" '
+            "(section 5.1, figure 7).",
+        ),
+        partial(
+            lowest_epochs,
+            claim='"Without enough image augmentations the model showed signs of overfitting when the validation loss '
+            'stopped improving" (section 5.1, figure 7).',
+        ),
+    ),
 )
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Figure 3 and section 4.4: with and without the global class output."""
 
+from functools import partial
+
+from experiments.reporting.losses import loss_curves, lowest_epochs, lowest_losses
 from experiments.reporting.report import main
 from experiments.reporting.study_report import StudyReport
 
@@ -9,6 +12,20 @@ REPORT = StudyReport(
     option="model.global_head",
     baseline="False",
     paper={},
+    label={"True": "global output", "False": "no global output"}.__getitem__,
+    parts=(
+        loss_curves,
+        partial(
+            lowest_losses,
+            claim='"making the model predict the other related function improved the result compared to training the '
+            'regression-only output of the model" (section 4.4, figure 3).',
+        ),
+        partial(
+            lowest_epochs,
+            claim='"the classification output overfits faster than the detected anchors\' positions/size regression" '
+            "(section 4.4).",
+        ),
+    ),
 )
 
 if __name__ == "__main__":

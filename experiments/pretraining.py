@@ -1,14 +1,30 @@
 """Section 4.2: an encoder pre-trained on ImageNet, or none."""
 
+from functools import partial
+
+from experiments.reporting.losses import loss_curves, lowest_epochs, lowest_losses
 from experiments.reporting.report import main
 from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="pretraining",
-    title="Pre-trained on ImageNet or not (section 4.2)",
+    title="Pre-trained on ImageNet or not (section 4.2, figure 4)",
     option="encoder.pretrained",
     baseline="False",
     paper={},
+    label={"True": "pre-trained", "False": "from random weights"}.__getitem__,
+    parts=(
+        loss_curves,
+        partial(
+            lowest_losses,
+            claim='"The models without pre-train on the ImageNet performed well on classification, but worse on '
+            'regression task" (section 4.2).',
+        ),
+        partial(
+            lowest_epochs,
+            claim='"Without a pre-training, the models took much longer to converge" (section 4.4, figure 4).',
+        ),
+    ),
 )
 
 if __name__ == "__main__":

@@ -57,6 +57,9 @@ TOP_LEVEL: dict[str, Any] = {
     "save_operating_point": bool,
     "splits": int,
     "resamples": int,
+    "figure": str,
+    "radiographs": int,
+    "evaluation": str | None,
 }
 """Types of the values that belong to an entry point itself."""
 

@@ -8,9 +8,7 @@ import logging
 from pathlib import Path
 
 import hydra
-import numpy as np
 import pandas as pd
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
@@ -22,12 +20,11 @@ from rsna_det.cli import check_command_line, errors_as_messages, set_up
 from rsna_det.config import CONF, build, check_config, compose_config
 from rsna_det.data.cache import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
-from rsna_det.data.dicom import find_dicoms, read_radiograph
 from rsna_det.data.folds import fold_report, with_folds
-from rsna_det.data.labels import IMAGES_DIR, read_labels, read_test_ids
-from rsna_det.data.resize import fit_square, square_scale
-from rsna_det.evaluation.drawing import draw_boxes, sheet
-from rsna_det.structures import Category, Detections
+from rsna_det.data.labels import read_labels, read_test_ids
+from rsna_det.evaluation.drawing import sheet
+from rsna_det.sheets import augmented_picture, network_image, rows_with_boxes
+from rsna_det.structures import Category
 
 log = logging.getLogger(__name__)
 
@@ -115,29 +112,15 @@ def _show(report: pd.DataFrame, title: str, path: Path) -> None:
 def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
     """One picture for each augmentation set: a radiograph with its boxes under nine draws (paper, figure 5)."""
     data.setup("fit")
-    image, boxes = _chosen(config.sheet_image, data)
-    nothing = Detections(boxes=torch.zeros(0, 4), scores=torch.zeros(0))
+    row = rows_with_boxes(data.images, image_id=config.sheet_image, where=data.root).iloc[0]
+    image, boxes = network_image(row, root=data.root, side=data.image_size)
     for path in sorted((CONF / "augmentation").glob("*.yaml")):
         augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
-        draws = [augmentation(image, boxes, seed) for seed in range(DRAWS)]
-        zoom = TILE / data.image_size
-        pictures = [draw_boxes(changed, detections=nothing, truths=moved, zoom=zoom) for changed, moved in draws]
+        pictures = [augmented_picture(augmentation, image, boxes, seed=seed, side=TILE) for seed in range(DRAWS)]
         picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=TILE)
         target = Path(config.run_dir) / f"{path.stem}.png"
         Image.fromarray(picture).save(target)
         log.info("%s", target)
-
-
-def _chosen(image_id: str | None, data: RsnaDataModule) -> tuple[np.ndarray, np.ndarray]:
-    """The network image and boxes of one radiograph: the named one, or the first with boxes."""
-    images = data.images
-    wanted = images["boxes"].map(len) > 0 if image_id is None else images["image_id"] == image_id
-    if not wanted.any():
-        raise ValueError(f"there is no image {image_id or 'with boxes'} in {data.root}")
-    row = images[wanted].iloc[0]
-    pixels = read_radiograph(find_dicoms(data.root / IMAGES_DIR)[row["image_id"]])
-    scale = square_scale(int(row["height"]), int(row["width"]), data.image_size)
-    return fit_square(pixels, data.image_size), row["boxes"] * np.float32(scale)
 
 
 def _path(name: str | None) -> Path | None:

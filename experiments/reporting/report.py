@@ -30,11 +30,15 @@ def main(report: StudyReport) -> None:
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        page = write_study(report, sys.argv[1:])
-        console = Console()
-        text = page.with_suffix(".md").read_text(encoding="utf-8")
-        console.print(text, soft_wrap=True, highlight=False, markup=False)
-        console.print(f"written to {page.parent}: open {page}", soft_wrap=True, highlight=False, markup=False)
+        show_report(write_study(report, sys.argv[1:]))
+
+
+def show_report(page: Path) -> None:
+    """Print the Markdown that lies beside a page, and where the page is."""
+    console = Console()
+    text = page.with_suffix(".md").read_text(encoding="utf-8")
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    console.print(f"written to {page.parent}: open {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 def write_study(report: StudyReport, places: Sequence[str]) -> Path:

@@ -79,7 +79,7 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
         )
     found: dict[str, dict[int, dict[int, Path]]] = {}
     for cell in study.cells:
-        config = _config(cell.folder)
+        config = run_config(cell.folder)
         value = str(_plain(OmegaConf.select(config, report.option)))
         folds = found.setdefault(value, {}).setdefault(config.seed, {})
         twin = folds.setdefault(config.data.fold, cell.folder)
@@ -103,7 +103,7 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
     """
     if report.baseline not in {variant.name for variant in variants}:
         raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are held against")
-    scored = {report.label(v.name): [_score_seed(folders) for folders in v.seeds.values()] for v in variants}
+    scored = {report.label(v.name): [score_seed(folders) for folders in v.seeds.values()] for v in variants}
     baseline = report.label(report.baseline)
     images = _same_images(scored, baseline=baseline)
     comparison = compare(
@@ -159,7 +159,16 @@ def _same_images(scored: Mapping[str, Sequence[ScoredSeed]], *, baseline: str) -
     return images
 
 
-def _score_seed(folders: Sequence[Path]) -> ScoredSeed:
+def score_seed(folders: Sequence[Path]) -> ScoredSeed:
+    """Choose epoch and cut honestly for the runs of one seed, and score every image.
+
+    Args:
+        folders: of the runs, one a fold.
+
+    Raises:
+        ConfigError: if the runs do not decode alike.
+        ValueError: if a run's tables are damaged.
+    """
     decoding, _ = common_settings(folders)
     joined = open_runs(folders)
     halves = patient_halves(joined.images["true_patient"].tolist(), splits=SPLITS, seed=SEED)
@@ -179,7 +188,13 @@ def _score_seed(folders: Sequence[Path]) -> ScoredSeed:
     )
 
 
-def _config(folder: Path) -> DictConfig:
+def run_config(folder: Path) -> DictConfig:
+    """A run's configuration as it was composed.
+
+    Raises:
+        ConfigError: if the folder has none.
+        FileNotFoundError: likewise.
+    """
     config = OmegaConf.load(folder / ".hydra" / "config.yaml")
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{folder} has no configuration of a run")

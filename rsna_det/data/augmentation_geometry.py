@@ -136,8 +136,19 @@ def map_boxes(
     """
     if len(boxes) == 0:
         return boxes.copy()
-    corner, extent = boxes[:, None, :2].astype(np.float64), (boxes[:, 2:] - boxes[:, :2])[:, None].astype(np.float64)
-    points = corner + extent * _BOX_POINTS[rule]
-    homogeneous = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1) @ from_source.T
-    mapped = homogeneous[..., :2] / homogeneous[..., 2:]
+    mapped = map_points(box_points(boxes, rule=rule), from_source)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(boxes.dtype)
+
+
+def box_points(boxes: Float[np.ndarray, "boxes 4"], *, rule: BoxRule) -> Float[np.ndarray, "boxes points 2"]:
+    """The points of boxes' edges that a rule looks at: four corners, or eight thirds."""
+    corner, extent = boxes[:, None, :2].astype(np.float64), (boxes[:, 2:] - boxes[:, :2])[:, None].astype(np.float64)
+    return np.asarray(corner + extent * _BOX_POINTS[rule], dtype=np.float64)
+
+
+def map_points(
+    points: Float[np.ndarray, "boxes points 2"], homography: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "boxes points 2"]:
+    """Points under a projective map."""
+    homogeneous = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1) @ homography.T
+    return np.asarray(homogeneous[..., :2] / homogeneous[..., 2:], dtype=np.float64)

@@ -57,7 +57,7 @@ def heat_map(
     _ticks(axes, epochs=epochs, values=values)
     axes.set(xlabel="epoch", ylabel=axis, title=title)
     figure.legend(loc="outside lower right", ncols=2, fontsize=8, facecolor="silver")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def froc_figure(curve: pd.DataFrame, *, rate: float, sensitivity: float, path: Path) -> None:
@@ -82,7 +82,7 @@ def froc_figure(curve: pd.DataFrame, *, rate: float, sensitivity: float, path: P
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def calibration_figure(table: pd.DataFrame, path: Path) -> None:
@@ -101,7 +101,7 @@ def calibration_figure(table: pd.DataFrame, path: Path) -> None:
     upper.legend()
     lower.bar(table["low"], table["boxes"], width=table["high"] - table["low"], align="edge", edgecolor="white")
     lower.set(xlabel="score", ylabel="boxes", yscale="symlog")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Path) -> None:
@@ -129,7 +129,7 @@ def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Pat
     left.set_ylim(-0.6, len(table) - 0.4)
     right.set(xlabel=f"difference to {baseline}")
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _frame(column: int, row: int, colour: str) -> Rectangle:
@@ -152,7 +152,12 @@ def _ticks(axes: object, *, epochs: Sequence[int], values: Sequence[float]) -> N
         getattr(axes, f"set_{name}ticks")(places, [f"{labels[i]:g}" for i in places])
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG that is whole or not there.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     FigureCanvasAgg(figure)
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=_DPI)

@@ -16,8 +16,8 @@ import torch
 import yaml
 from rich.console import Console
 from rich.table import Table
-from torch.utils.flop_counter import FlopCounterMode
 
+from rsna_det.models.cost import gflops, millions_of_parameters
 from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.structures import HeadOutputs
@@ -92,16 +92,16 @@ def profile_encoder(*, encoder: str, setting: ProfileSetting) -> Profile:
         _any_loss(model(images)).backward()  # type: ignore[no-untyped-call]
 
     model.eval()
-    encoder_gflops = _gflops(lambda: model.encoder(images))
-    model_gflops = _gflops(lambda: model(images))
+    encoder_gflops = gflops(lambda: model.encoder(images))
+    model_gflops = gflops(lambda: model(images))
     forward_s = _median_seconds(forward, setting)
     forward_peak = _peak_mib(setting.device) - bare
     model.train()
     step_s = _median_seconds(step, setting)
     return Profile(
         encoder=encoder,
-        encoder_mparams=_mparams(model.encoder),
-        model_mparams=_mparams(model),
+        encoder_mparams=millions_of_parameters(model.encoder),
+        model_mparams=millions_of_parameters(model),
         encoder_gflops=encoder_gflops,
         model_gflops=model_gflops,
         forward_s=forward_s,
@@ -159,17 +159,6 @@ def _any_loss(outputs: HeadOutputs) -> torch.Tensor:
     """A scalar that sends gradients into every output; its own cost is nothing beside the network's."""
     loss = outputs.box_logits.square().mean() + outputs.box_deltas.square().mean()
     return loss if outputs.global_logits is None else loss + outputs.global_logits.square().mean()
-
-
-def _mparams(module: torch.nn.Module) -> float:
-    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
-
-
-@torch.no_grad()
-def _gflops(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops()) / 1e9
 
 
 def _median_seconds(call: Callable[[], None], setting: ProfileSetting) -> float:

@@ -1,0 +1,71 @@
+"""Figure 5: radiographs with their boxes under the five augmentation sets.
+
+``python -m experiments.augmented_examples data.root=<challenge folder>``; for one radiograph under nine draws of every
+set ``python -m rsna_det.prepare sheets=true``.
+"""
+
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from experiments.reporting.command import FigureReport, main
+from experiments.reporting.labelled import labelled_images, save_picture
+from experiments.reporting.study_report import Part
+from rsna_det.config import CONF, build, compose_config
+from rsna_det.data.augmentation import Augmentation
+from rsna_det.evaluation.drawing import sheet
+from rsna_det.sheets import augmented_picture, network_image, rows_with_boxes
+
+_SIDE = 320
+
+
+def augmented_parts(config: DictConfig, folder: Path) -> list[Part]:
+    """A row a radiograph, a column a set.
+
+    Raises:
+        FileNotFoundError: if labels or images are not there.
+        ValueError: if there are no boxes, labels or a file are damaged, or no radiograph is asked for.
+    """
+    if config.radiographs < 1:
+        raise ValueError(f"radiographs is {config.radiographs}; expected 1 or more")
+    root, images = labelled_images(config)
+    boxed = rows_with_boxes(images, image_id=None, where=root)
+    rows = boxed.sample(min(config.radiographs, len(boxed)), random_state=config.seed)
+    sets = augmentation_sets()
+    pictures = []
+    for place, (_, row) in enumerate(rows.iterrows()):
+        image, boxes = network_image(row, root=root, side=config.data.image_size)
+        pictures += [
+            augmented_picture(one, image, boxes, seed=config.seed + place, side=_SIDE) for one in sets.values()
+        ]
+    captions = [*sets] * len(rows)
+    path = save_picture(
+        sheet(pictures, captions=captions, columns=len(sets), side=_SIDE), folder / "augmented_examples.png"
+    )
+    text = (
+        f"One draw of each set for each radiograph (the seed of the first row is {config.seed}), as the network gets "
+        f"it at {config.data.image_size} px, with the boxes that it is to find. The sets share their geometric draws: "
+        "where two have a step in common, it goes the same way, as far as the set's limit lets it. The boxes of "
+        "heavy_aug and heavy_aug_customrot differ by the rule alone: around the corners, around the thirds of the "
+        "edges (figure 6)."
+    )
+    return [Part(name="augmented_examples", title="The five augmentation sets (figure 5)", text=text, figure=path)]
+
+
+def augmentation_sets() -> dict[str, Augmentation]:
+    """The augmentations of the study's experiments, by their names and in their order."""
+    study = yaml.safe_load((CONF / "sweep" / "augmentations.yaml").read_text(encoding="utf-8"))
+    names = str(study["hydra"]["sweeper"]["params"]["experiment"]).split(",")
+    return {name: build(compose_config("train", [f"experiment={name}"]).augmentation) for name in names}
+
+
+FIGURE = FigureReport(
+    name="augmented_examples",
+    title="Augmented radiographs (figure 5)",
+    takes=("data", "radiographs", "seed"),
+    parts=augmented_parts,
+)
+
+if __name__ == "__main__":
+    main(FIGURE)

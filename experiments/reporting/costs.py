@@ -1,0 +1,100 @@
+"""What runs cost: parameters, operations and memory of their very network, and the seconds that an epoch took."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from experiments.reporting.runs import run_config
+from experiments.reporting.study_report import Variant
+from rsna_det.config import build
+from rsna_det.models.cost import Cost, network_cost
+from rsna_det.models.retinanet import MultiTaskRetinaNet
+
+_PROVENANCE = "provenance.json"
+
+
+def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
+    """Of the network that a variant's runs trained, for one image.
+
+    Args:
+        variant: all its runs have the same network.
+        image_size: side of the image in network pixels; None for that of the runs.
+
+    Raises:
+        ConfigError: if a run has no configuration, or one that no network can be built from.
+        ValueError: if the image is too small for the encoder.
+    """
+    config = run_config(next(iter(variant.seeds.values()))[0])
+    side = config.data.image_size if image_size is None else image_size
+    return network_cost(partial(_network, config), image_size=side)
+
+
+def epoch_seconds(variant: Variant) -> tuple[float, str]:
+    """Median seconds of an epoch with its validation over all epochs of a variant's runs, and the devices' names.
+
+    Runs without a record of their times count for nothing; NaN and an empty name if there is no other.
+
+    Raises:
+        ValueError: if a record is damaged.
+    """
+    starts = [start for folders in variant.seeds.values() for folder in folders for start in _starts(folder)]
+    timed = [start for start in starts if start.get("epoch_seconds")]
+    seconds = [value for start in timed for value in start["epoch_seconds"]]
+    devices = sorted({_device(start) for start in timed})
+    return (float(np.median(seconds)) if seconds else np.nan), "; ".join(devices)
+
+
+def cost_row(cost: Cost) -> dict[str, float]:
+    """A cost as columns of a table."""
+    return {
+        "parameters (millions)": cost.model_mparams,
+        "of the encoder": cost.encoder_mparams,
+        "GFLOPs an image": cost.model_gflops,
+        "of the encoder alone": cost.encoder_gflops,
+        "activations (MiB an image)": cost.activations_mib,
+    }
+
+
+def mean_lowest(lowest: pd.DataFrame, variants: Sequence[Variant], loss: str) -> pd.DataFrame:
+    """Mean, lowest and highest over a variant's runs of the lowest value of one validation loss.
+
+    Args:
+        lowest: of :func:`experiments.reporting.losses.lowest_of_runs`.
+        variants: the rows.
+        loss: its name.
+
+    Returns:
+        Columns ``mean``, ``low`` and ``high`` by variant's name.
+    """
+    own = lowest[lowest["loss"] == loss].groupby("variant")["value"]
+    table = pd.DataFrame({"mean": own.mean(), "low": own.min(), "high": own.max()})
+    return table.reindex([variant.name for variant in variants])
+
+
+def _network(config: DictConfig) -> MultiTaskRetinaNet:
+    encoder = config.encoder.copy()
+    encoder.pretrained, encoder.weights = False, None
+    network: MultiTaskRetinaNet = build(config.model, encoder=build(encoder))
+    return network
+
+
+def _starts(folder: Path) -> list[dict[str, Any]]:
+    path = folder / _PROVENANCE
+    if not path.is_file():
+        return []
+    try:
+        starts: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["starts"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no record of a run's starts ({error}): remove it to go without") from error
+    return starts
+
+
+def _device(start: dict[str, Any]) -> str:
+    device = start.get("device", {})
+    return f"{device.get('count', 1)} x {device.get('name', 'unknown device')}"

@@ -1,0 +1,46 @@
+"""The labelled images that a module without cells was pointed at, and pictures of some of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from hydra.utils import get_class
+from omegaconf import DictConfig
+from PIL import Image
+
+from rsna_det.atomic import whole_file
+from rsna_det.config import build
+from rsna_det.data.labels import read_labels
+from rsna_det.data.synthetic_datamodule import SyntheticDataModule
+
+
+def labelled_images(config: DictConfig) -> tuple[Path, pd.DataFrame]:
+    """The folder and its images with their labels; the embedded data are drawn where they are missing.
+
+    Args:
+        config: with ``data``.
+
+    Returns:
+        The folder in the challenge's layout, which need not have the images, and the rows of
+        :func:`rsna_det.data.labels.read_labels`.
+
+    Raises:
+        FileNotFoundError: if a table is not there.
+        LabelError: for all that is wrong with the tables.
+    """
+    if issubclass(get_class(config.data._target_), SyntheticDataModule):
+        build(config.data, augmentation=None).prepare_data()
+    root = Path(config.data.root).expanduser()
+    patients = config.data.patients_csv
+    return root, read_labels(root=root, patients_csv=None if patients is None else Path(patients).expanduser())
+
+
+def save_picture(picture: np.ndarray, path: Path) -> Path:
+    """Write an RGB picture as a PNG that is whole or not there.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with whole_file(path) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")
+    return path

@@ -1,0 +1,232 @@
+"""The losses of a study's runs, from their metrics.csv: curves, where each is lowest, and by how much.
+
+The paper argues from losses where it gives no score: in figures 2, 3, 4 and 7, in sections 4.2 and 4.4.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.reporting.curves import curves_figure
+from experiments.reporting.runs import run_config
+from experiments.reporting.study_report import Part, StudyReport, Variant
+from rsna_det.config import ConfigError
+
+LOSSES = {
+    "box_class": "box classification",
+    "box_regression": "box regression",
+    "global_class": "global classification",
+    "loss": "total",
+}
+"""The columns of metrics.csv without ``train/`` and ``val/``, and what they are called in tables."""
+
+_SPLITS = ("val", "train")
+_GAP = "regression's epoch less the global class's"
+_TOTAL = (
+    "The total of a variant without the global output lacks that term, so that totals with and without it are not held "
+    "against each other."
+)
+_SAME_IMAGES = (
+    "A lowest loss is found and measured on the same images, and a fold's images are its own: hold variants against "
+    "each other within a fold. The folds share most of their training images, so their spread is no standard error."
+)
+
+
+def read_losses(variants: Sequence[Variant]) -> pd.DataFrame:
+    """All losses of all runs.
+
+    Args:
+        variants: whose runs have a ``metrics.csv``.
+
+    Returns:
+        Columns ``variant``, ``seed``, ``fold``, ``epoch`` (from 0), ``split`` (``val`` or ``train``), ``loss`` (a key
+        of :data:`LOSSES`) and ``value``, NaN where a run has none: one row each.
+
+    Raises:
+        ConfigError: if a run's table is missing or lacks a column that every run has.
+    """
+    runs = [
+        _read_run(folder).assign(variant=variant.name, seed=seed)
+        for variant in variants
+        for seed, folders in variant.seeds.items()
+        for folder in folders
+    ]
+    return pd.concat(runs, ignore_index=True)
+
+
+def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:
+    """Every loss over epochs, a colour a variant: the mean over folds, and each fold thin behind it.
+
+    Raises:
+        ConfigError: as :func:`read_losses`.
+    """
+    losses = read_losses(variants)
+    path = folder / f"{report.study}_losses.png"
+    labels = {variant.name: report.label(variant.name) for variant in variants}
+    curves_figure(losses, labels=labels, losses=LOSSES, title=report.title, path=path)
+    runs = losses[["seed", "fold"]].drop_duplicates()
+    text = (
+        f"Mean over {_counted(len(runs), 'run')} of each variant (folds and seeds) where all have the epoch, and each "
+        "run thin behind. Validation is without augmentation and dropout, training with both. The paper's figures call "
+        'one curve "validation loss": in its published code that is the box-regression loss of fold 0, here the second '
+        f"picture of the first row and the thin line of that fold. {_TOTAL}"
+    )
+    return Part(name=f"{report.study}_losses", title="Losses over epochs", text=text, figure=path)
+
+
+def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path, *, claim: str = "") -> Part:  # noqa: ARG001
+    """The epoch at which each validation loss is lowest, of each fold and on average.
+
+    Args:
+        report: of the study.
+        variants: its runs.
+        folder: of the report.
+        claim: the paper's, with its section; empty where it says nothing of it.
+
+    Raises:
+        ConfigError: as :func:`read_losses`.
+    """
+    lowest = lowest_of_runs(read_losses(variants))
+    rows = []
+    for variant in variants:
+        own = lowest[lowest["variant"] == variant.name]
+        epochs = pd.DataFrame({loss: one.set_index(["seed", "fold"])["epoch"] for loss, one in own.groupby("loss")})
+        epochs = epochs[list(LOSSES)]
+        epochs[_GAP] = epochs["box_regression"] - epochs["global_class"]
+        last = own.set_index("loss")["at_last"].groupby("loss").sum()
+        rows += [
+            {"variant": report.label(variant.name), "loss": LOSSES.get(str(name), str(name))}
+            | _by_fold(epochs[name])
+            | {"lowest at the last epoch": "" if name == _GAP else f"{last.get(name, 0):g} of {epochs[name].count()}"}
+            for name in epochs.columns
+        ]
+    said = f"The paper: {claim}" if claim else "The paper says nothing of this."
+    text = (
+        f"{said}\n\nEpochs count from 0. A gap of 0 says that classification and regression were at their "
+        "best in the same epoch, one above 0 that the global class was first. A loss that is lowest at a run's last "
+        "epoch may still fall: its epoch is a lower bound."
+    )
+    return Part(
+        name=f"{report.study}_lowest_epochs",
+        title="Epoch of the lowest validation loss",
+        text=text,
+        table=pd.DataFrame(rows),
+    )
+
+
+def lowest_losses(
+    report: StudyReport,
+    variants: Sequence[Variant],
+    folder: Path,  # noqa: ARG001
+    *,
+    claim: str,
+    caution: str = "",
+) -> Part:
+    """The lowest validation loss of classification and of regression, and their differences to the baseline.
+
+    Args:
+        report: of the study.
+        variants: its runs.
+        folder: of the report.
+        claim: the paper's, with its section.
+        caution: what keeps this study's losses from being held against each other.
+
+    Raises:
+        ConfigError: as :func:`read_losses`, or if the baseline is missing.
+    """
+    if report.baseline not in {variant.name for variant in variants}:
+        raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are held against")
+    lowest = lowest_of_runs(read_losses(variants))
+    values = {key: own.set_index(["seed", "fold"])["value"] for key, own in lowest.groupby(["loss", "variant"])}
+    rows = []
+    for loss in (name for name in LOSSES if name != "loss"):
+        for variant in variants:
+            own, base = values[loss, variant.name], values[loss, report.baseline]
+            common = own.index.intersection(base.index)
+            more = own[common] - base[common]
+            differences = {f"difference, {name}": value for name, value in _by_fold(more).items()}
+            row = {"loss": LOSSES[loss], "variant": report.label(variant.name)}
+            lower = "" if variant.name == report.baseline else _lower_in(more)
+            rows.append(row | _by_fold(own) | differences | {"lower in": lower})
+    text = (
+        f"The paper: {claim}\n\nLowest over epochs of each run; differences are to {report.label(report.baseline)}, "
+        f"fold by fold, below 0 where the variant is better. {_SAME_IMAGES}"
+    )
+    return Part(
+        name=f"{report.study}_lowest_losses",
+        title="Lowest validation losses, classification and regression apart",
+        text=f"{text} {caution}".strip(),
+        table=pd.DataFrame(rows),
+    )
+
+
+def lowest_of_runs(losses: pd.DataFrame) -> pd.DataFrame:
+    """Where each validation loss of each run is lowest.
+
+    Args:
+        losses: of :func:`read_losses`.
+
+    Returns:
+        Columns ``variant``, ``seed``, ``fold``, ``loss``, ``epoch`` (the first of equal ones), ``value`` and
+        ``at_last`` (whether that is the run's last epoch); NaN and False where a run has no such loss.
+    """
+    rows = []
+    keys = ["variant", "seed", "fold", "loss"]
+    for _, run in losses[losses["split"] == "val"].groupby(keys, sort=False):
+        known = run.dropna(subset="value").sort_values(["value", "epoch"])
+        best = known.head(1) if len(known) else run.head(1).assign(epoch=np.nan)
+        at_last = bool(best["epoch"].iloc[0] == run["epoch"].max())
+        rows.append(best[[*keys, "epoch", "value"]].assign(at_last=at_last))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _read_run(folder: Path) -> pd.DataFrame:
+    """A run's losses, as in :func:`read_losses` without the variant and the seed."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is missing, though the run is finished: train it again, or take the file from a copy of the run"
+        )
+    config = run_config(folder)
+    metrics = pd.read_csv(path)
+    lacking = [name for name in ("epoch", "val/box_regression") if name not in metrics]
+    if lacking or metrics.empty:
+        problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows"
+        raise ConfigError(f"{path} {problem}: it is damaged, train the run again")
+    table = [
+        pd.DataFrame(
+            {
+                "epoch": metrics["epoch"].astype(int),
+                "split": split,
+                "loss": name,
+                "value": _column(metrics, f"{split}/{name}", has_global=bool(config.model.global_head)),
+            }
+        )
+        for split in _SPLITS
+        for name in LOSSES
+    ]
+    return pd.concat(table, ignore_index=True).assign(fold=int(config.data.fold))
+
+
+def _column(metrics: pd.DataFrame, name: str, *, has_global: bool) -> pd.Series:
+    """A loss of each epoch; without the global output its loss is logged as 0, which is none."""
+    if name not in metrics or (name.endswith("global_class") and not has_global):
+        return pd.Series(np.nan, index=metrics.index)
+    return metrics[name].astype(float)
+
+
+def _by_fold(values: pd.Series) -> dict[str, float]:
+    """Mean over all runs, and over the seeds of each fold; of a series by seed and fold, NaN where one is."""
+    folds = values.groupby(level="fold").apply(lambda own: own.mean(skipna=False))
+    return {"mean": float(values.mean(skipna=False))} | {f"fold {fold}": float(folds[fold]) for fold in folds.index}
+
+
+def _lower_in(differences: pd.Series) -> str:
+    known = differences.dropna()
+    return f"{int((known < 0).sum())} of {len(known)}" if len(known) else "-"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
