@@ -104,6 +104,7 @@ def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: py
     assert "data.train_negatives" in page
     assert page.count("data:image/jpeg") == page.count("<image id=") > 0
     assert "could not be read" not in page
+    assert "Validation mAP over epochs" in page
     assert "<h3>Where the variants differ most</h3>" in page
 
 

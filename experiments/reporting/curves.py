@@ -1,4 +1,4 @@
-"""Figures of losses: a panel a loss, a colour a variant."""
+"""Figures over epochs: a panel a metric, a colour a variant."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 
 from rsna_det.evaluation.figures import save_figure
 
-_SPLIT_NAMES = {"val": "validation", "train": "training"}
 _LEGEND_COLUMNS = 5
 _FEW_COLOURS = 10
 
@@ -23,33 +22,34 @@ def variant_colours(names: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
 
 def curves_figure(
-    values: pd.DataFrame, *, labels: Mapping[str, str], losses: Mapping[str, str], title: str, path: Path
+    values: pd.DataFrame, *, labels: Mapping[str, str], panels: Sequence[Sequence[str]], title: str, path: Path
 ) -> None:
-    """Losses over epochs: validation above, training below (paper, figures 2, 3, 4 and 7).
+    """Metrics over epochs (paper, figures 2, 3, 4 and 7).
 
     Args:
-        values: of :func:`experiments.reporting.losses.read_losses`.
+        values: ``panel``, ``variant``, ``seed``, ``fold``, ``epoch`` and ``value``, NaN where a run has none.
         labels: of the variants, by name, in the order of their colours.
-        losses: titles of the columns of panels by the loss.
+        panels: row by row, as they are called in ``values``.
         title: of the figure.
         path: of the picture to write.
     """
-    figure = Figure(figsize=(3.4 * len(losses), 6.2 + 0.25 * (len(labels) // _LEGEND_COLUMNS)), layout="constrained")
-    panels = figure.subplots(len(_SPLIT_NAMES), len(losses), sharex=True, squeeze=False)
+    rows, columns = len(panels), len(panels[0])
+    size = (max(3.4 * columns, 7.0), 2.9 * rows + 0.4 + 0.25 * (len(labels) // _LEGEND_COLUMNS))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
     colours = variant_colours(list(labels))
-    for row, split in zip(panels, _SPLIT_NAMES, strict=True):
-        for axes, loss in zip(row, losses, strict=True):
-            own = values[(values["split"] == split) & (values["loss"] == loss)]
-            for name, label in labels.items():
-                _draw_variant(axes, own[own["variant"] == name], colour=colours[name], label=label)
-            axes.set_title(f"{losses[loss]}, {_SPLIT_NAMES[split]}", fontsize=10)
-            axes.grid(alpha=0.3)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-            if own["value"].isna().all():
-                axes.text(0.5, 0.5, "no such loss", transform=axes.transAxes, ha="center", color="grey")
-    for axes in panels[-1]:
+    for axes, panel in zip(grid.flat, (name for row in panels for name in row), strict=True):
+        own = values[values["panel"] == panel]
+        for name, label in labels.items():
+            _draw_variant(axes, own[own["variant"] == name], colour=colours[name], label=label)
+        axes.set_title(panel, fontsize=10)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if own["value"].isna().all():
+            axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="grey")
+    for axes in grid[-1]:
         axes.set_xlabel("epoch")
-    handles, names = panels[0][0].get_legend_handles_labels()
+    handles, names = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(_LEGEND_COLUMNS, len(labels)), fontsize=9)
     figure.suptitle(title)
     save_figure(figure, path)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.curves import curves_figure
-from experiments.reporting.runs import run_config
+from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.config import ConfigError
 
@@ -22,7 +22,7 @@ LOSSES = {
 }
 """The columns of metrics.csv without ``train/`` and ``val/``, and what they are called in tables."""
 
-_SPLITS = ("val", "train")
+_SPLITS = {"val": "validation", "train": "training"}
 _GAP = "regression's epoch less the global class's"
 _TOTAL = (
     "The total of a variant without the global output lacks that term, so that totals with and without it are not held "
@@ -65,7 +65,10 @@ def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) 
     losses = read_losses(variants)
     path = folder / f"{report.study}_losses.png"
     labels = {variant.name: report.label(variant.name) for variant in variants}
-    curves_figure(losses, labels=labels, losses=LOSSES, title=report.title, path=path)
+    titles = {split: {loss: f"{name}, {said}" for loss, name in LOSSES.items()} for split, said in _SPLITS.items()}
+    losses["panel"] = [titles[split][loss] for split, loss in zip(losses["split"], losses["loss"], strict=True)]
+    panels = [list(row.values()) for row in titles.values()]
+    curves_figure(losses, labels=labels, panels=panels, title=report.title, path=path)
     runs = losses[["seed", "fold"]].drop_duplicates()
     text = (
         f"Mean over {_counted(len(runs), 'run')} of each variant (folds and seeds) where all have the epoch, and each "
@@ -184,17 +187,7 @@ def lowest_of_runs(losses: pd.DataFrame) -> pd.DataFrame:
 
 def _read_run(folder: Path) -> pd.DataFrame:
     """A run's losses, as in :func:`read_losses` without the variant and the seed."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} is missing, though the run is finished: train it again, or take the file from a copy of the run"
-        )
-    config = run_config(folder)
-    metrics = pd.read_csv(path)
-    lacking = [name for name in ("epoch", "val/box_regression") if name not in metrics]
-    if lacking or metrics.empty:
-        problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows"
-        raise ConfigError(f"{path} {problem}: it is damaged, train the run again")
+    config, metrics = run_config(folder), read_metrics(folder, needed=["val/box_regression"])
     table = [
         pd.DataFrame(
             {

@@ -13,6 +13,7 @@ from experiments.reporting.page import Pictures, StudyDetails, write_page
 from experiments.reporting.radiographs import thumbnails
 from experiments.reporting.run_table import differing_options, disagreements, run_table
 from experiments.reporting.runs import StudyResult, compared, finished_variants
+from experiments.reporting.scores import score_curves
 from experiments.reporting.study_report import Part, StudyReport
 from rsna_det.atomic import whole_file, write_text
 from rsna_det.cli import errors_as_messages, set_up
@@ -60,7 +61,8 @@ def write_study(report: StudyReport, places: Sequence[str]) -> Path:
     result = compared(report, finished_variants(report, places))
     folder = study.folder / REPORT_FOLDER
     folder.mkdir(exist_ok=True)
-    parts = [_comparison(report, result, folder), *(make(report, result.variants, folder) for make in report.parts)]
+    makers = (score_curves, *report.parts)
+    parts = [_comparison(report, result, folder), *(make(report, result.variants, folder) for make in makers)]
     details = StudyDetails(
         command="python -m rsna_det.train -m +" + shlex.join(study.overrides),
         baseline=report.label(report.baseline),

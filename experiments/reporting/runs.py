@@ -201,5 +201,31 @@ def run_config(folder: Path) -> DictConfig:
     return config
 
 
+def read_metrics(folder: Path, *, needed: Sequence[str]) -> pd.DataFrame:
+    """A run's ``metrics.csv``, one row an epoch.
+
+    Args:
+        folder: of the run.
+        needed: columns that it must have, beside ``epoch``.
+
+    Raises:
+        ConfigError: if it is missing, empty, damaged or lacks one of them.
+    """
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} is missing, though the run is finished: train it again, or take the file from a copy of the run"
+        )
+    try:
+        metrics = pd.read_csv(path)
+        lacking = [name for name in ("epoch", *needed) if name not in metrics]
+        problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if metrics.empty else ""
+    except ValueError as error:
+        problem = f"cannot be read ({error})"
+    if problem:
+        raise ConfigError(f"{path} {problem}: it is damaged, train the run again")
+    return metrics
+
+
 def _plain(value: Any) -> Any:  # noqa: ANN401
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

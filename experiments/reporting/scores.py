@@ -1,0 +1,45 @@
+"""The challenge's score of a study's runs over epochs, as they logged it (paper, figure 7)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.reporting.curves import curves_figure
+from experiments.reporting.runs import read_metrics, run_config
+from experiments.reporting.study_report import Part, StudyReport, Variant
+
+_PANELS = {"val/map": "mAP at the run's cut", "val/map_best": "mAP at each epoch's best cut"}
+
+
+def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:
+    """Validation mAP over epochs, a colour a variant: the mean over runs, and each run thin behind it.
+
+    Raises:
+        ConfigError: if a run's ``metrics.csv`` is missing or damaged.
+    """
+    runs = [
+        _scores(run).assign(variant=variant.name, seed=seed)
+        for variant in variants
+        for seed, runs in variant.seeds.items()
+        for run in runs
+    ]
+    path = folder / f"{report.study}_scores.png"
+    labels = {variant.name: report.label(variant.name) for variant in variants}
+    panels = [list(_PANELS.values())]
+    curves_figure(pd.concat(runs, ignore_index=True), labels=labels, panels=panels, title=report.title, path=path)
+    text = (
+        "Mean over the runs of each variant (folds and seeds) where all have the epoch, and each run thin behind. "
+        "Right: the cut is chosen anew for every epoch and fold, on the images that it is measured on, which makes "
+        "every value too high, the more so the fewer the images."
+    )
+    return Part(name=f"{report.study}_scores", title="Validation mAP over epochs", text=text, figure=path)
+
+
+def _scores(folder: Path) -> pd.DataFrame:
+    metrics = read_metrics(folder, needed=list(_PANELS))
+    panels = [
+        pd.DataFrame({"epoch": metrics["epoch"].astype(int), "panel": title, "value": metrics[name].astype(float)})
+        for name, title in _PANELS.items()
+    ]
+    return pd.concat(panels, ignore_index=True).assign(fold=int(run_config(folder).data.fold))
