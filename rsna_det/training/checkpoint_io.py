@@ -10,8 +10,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from rsna_det.atomic import whole_file
 
-# What torch raises on files of other kinds; its unpickler fails on some bytes by a mere KeyError.
 _REMEDY = "free some space or set `paths.runs` to another disk, then go on with `resume=last`"
+# What torch raises on files of other kinds; its unpickler fails on some bytes by a mere KeyError.
 _UNREADABLE = (RuntimeError, EOFError, UnpicklingError, LookupError, AttributeError, TypeError, ValueError)
 
 
