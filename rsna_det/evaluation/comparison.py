@@ -7,6 +7,7 @@ same patients. Several comparisons with one baseline are corrected by Holm's met
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -115,31 +116,10 @@ def compare(
     if not all(variants.values()):
         raise ValueError("every variant needs one seed or more")
     noise = TrainingNoise.estimated({name: [one.value for one in own] for name, own in variants.items()})
-    means = {name: ImageShares.mean(own) for name, own in variants.items()}
-    rows = []
-    for name, shares in means.items():
-        draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
-        seeds, both = [len(variants[name])], [len(variants[name]), len(variants[baseline])]
-        alone = noise.errors(*seeds, draws=resamples, seed=seed) if noise else None
-        # The baseline against itself differs by nothing, whatever the noise.
-        against = noise.errors(*both, draws=resamples, seed=seed) if noise and name != baseline else None
-        mean = bootstrap_mean(shares, further_errors=alone, **draw)  # type: ignore[arg-type]
-        more = paired_difference(shares, means[baseline], further_errors=against, **draw)  # type: ignore[arg-type]
-        rows.append(
-            {
-                "variant": name,
-                "map": mean.estimate,
-                "map_low": mean.low,
-                "map_high": mean.high,
-                "difference": more.estimate,
-                "difference_low": more.low,
-                "difference_high": more.high,
-                "standard_error": more.standard_error,
-                "training_error": noise.standard_error(*both) if noise and name != baseline else math.nan,
-                "p_value": math.nan if name == baseline else more.p_value,
-            }
-        )
+    draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
+    rows = [{"variant": name} | _row(own, variants[baseline], noise, draw) for name, own in variants.items()]
     table = pd.DataFrame(rows)
+    table.loc[table["variant"] == baseline, ["training_error", "p_value"]] = math.nan
     return Comparison(
         baseline=baseline,
         table=table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64))),
@@ -147,6 +127,29 @@ def compare(
         seeds=min(map(len, variants.values())),
         noise=noise,
     )
+
+
+def _row(
+    own: Sequence[ImageShares], base: Sequence[ImageShares], noise: TrainingNoise | None, draw: Mapping[str, Any]
+) -> dict[str, float]:
+    """A variant's mean, and its difference to the baseline; of the baseline itself that is 0, whatever the noise."""
+    errors = {"draws": draw["resamples"], "seed": draw["seed"]}
+    alone = noise.errors(len(own), **errors) if noise else None
+    against = noise.errors(len(own), len(base), **errors) if noise and own is not base else None
+    shares = ImageShares.mean(own)
+    mean = bootstrap_mean(shares, further_errors=alone, **draw)
+    more = paired_difference(shares, ImageShares.mean(base), further_errors=against, **draw)
+    return {
+        "map": mean.estimate,
+        "map_low": mean.low,
+        "map_high": mean.high,
+        "difference": more.estimate,
+        "difference_low": more.low,
+        "difference_high": more.high,
+        "standard_error": more.standard_error,
+        "training_error": noise.standard_error(len(own), len(base)) if noise else math.nan,
+        "p_value": more.p_value,
+    }
 
 
 def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " comparisons"]:

@@ -7,6 +7,7 @@ alone decides.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -71,22 +72,11 @@ def score_grid(
     if not cuts or not nms_ious or not min(cuts) >= 0:
         raise ValueError(f"expected cuts of 0 or more and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}")
     members = groups.double()
+    options: dict[str, Any] = {"cuts": cuts, "relative_cut": relative_cut, "rescale_factor": rescale_factor}
     numbers, sums, counts = [], [], []
     for number, rows in epochs:
-        scores = torch.stack(
-            [
-                image_scores_at_cuts(
-                    rows=rows,
-                    truths=truths,
-                    cuts=cuts,
-                    nms_iou=nms_iou,
-                    relative_cut=relative_cut,
-                    rescale_factor=rescale_factor,
-                )
-                for nms_iou in nms_ious
-            ],
-            dim=1,
-        ).flatten(1)
+        by_nms = [image_scores_at_cuts(rows=rows, truths=truths, nms_iou=nms_iou, **options) for nms_iou in nms_ious]
+        scores = torch.stack(by_nms, dim=1).flatten(1)
         shape = (len(groups), len(nms_ious), len(cuts))
         numbers.append(number)
         sums.append((members @ scores.nan_to_num(0)).view(shape))
