@@ -30,7 +30,7 @@ _TOTAL = (
 )
 _SAME_IMAGES = (
     "A lowest loss is found and measured on the same images, and a fold's images are its own: hold variants against "
-    "each other within a fold. The folds share most of their training images, so their spread is no standard error."
+    "each other within a fold. Folds are no repetitions of one experiment, so their spread is no standard error."
 )
 
 

@@ -154,7 +154,7 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         if math.isnan(value):
             return ""
-        return f"{value:,.0f}" if value.is_integer() and value else f"{value:.4f}"
+        return f"{value:,.0f}" if value.is_integer() else f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
