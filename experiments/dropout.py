@@ -10,7 +10,7 @@ REPORT = StudyReport(
     study="dropout",
     title="Dropout on the global output (figure 4)",
     option="model.dropout_global",
-    baseline="0.0",
+    baseline="0",
     paper={},
     parts=(
         loss_curves,

@@ -9,6 +9,7 @@ REPORT = StudyReport(
     option="data.train_negatives",
     baseline="True",
     paper={},
+    label={"True": "all images", "False": "only images with boxes"}.__getitem__,
 )
 
 if __name__ == "__main__":

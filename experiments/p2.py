@@ -9,6 +9,7 @@ REPORT = StudyReport(
     option="model.levels",
     baseline="[2, 3, 4, 5, 6, 7]",
     paper={},
+    label=lambda levels: f"P{levels[1]} to P{levels[-2]}",
 )
 
 if __name__ == "__main__":

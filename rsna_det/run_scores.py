@@ -9,12 +9,13 @@ import pandas as pd
 from rsna_det.evaluation.figures import heat_map
 from rsna_det.evaluation.out_of_fold import OutOfFold
 from rsna_det.evaluation.report import OperatingReport, markdown_table, units_in_words, write_csv, write_report
-from rsna_det.evaluation.selection import Cell
+from rsna_det.evaluation.selection import Cell, honest_mean
 from rsna_det.evaluation.thresholds import Grid
 
 _NAMED = 5
 _HONEST = (
-    "The honest figure is the mean over both directions of random splits of the {units}; selection.csv has each. It is "
+    "The honest figure is the mean over the images that count, in both directions of random splits of the {units}; "
+    "selection.csv has each. It is "
     "what choosing in this way is worth; the optimistic one is the same choice held against itself."
 )
 
@@ -49,8 +50,8 @@ class RunScores:
 
     @property
     def honest_map(self) -> float:
-        """Mean over both directions of all splits."""
-        return float(self.selection["score"].mean())
+        """Mean over the images of both directions of all splits."""
+        return honest_mean(self.selection)
 
 
 def grid_table(grid: Grid) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from PIL import Image
 import experiments.report
 from experiments.reporting.report import main
 from experiments.reporting.run_table import differing_options, disagreements, run_table
-from experiments.reporting.runs import compared, finished_variants
+from experiments.reporting.runs import compared, finished_variants, variant_name
 from experiments.reporting.study_report import StudyReport
 from rsna_det.cli import set_up
 from rsna_det.config import ConfigError, compose_config
@@ -51,10 +51,8 @@ def test_every_module_names_what_its_study_varies(module: str, synthetic_root: P
     assert report.study == module
     set_up()
     study = plan_study([f"sweep={module}", f"data.root={synthetic_root}", "data.fold=0"])
-    values = {
-        str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
-        for value in (OmegaConf.select(compose_config("train", c.overrides), report.option) for c in study.cells)
-    }
+    values = {variant_name(compose_config("train", cell.overrides), report.option) for cell in study.cells}
+    assert len({report.label(value) for value in values}) == len(values)
     assert len(values) > 1
     assert report.baseline in values
     assert set(report.paper) <= values
@@ -74,9 +72,9 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
     }
     result = compared(report, variants)
     rows, sentences = result.table.set_index("variant"), result.sentences
-    assert rows.loc["True", "difference"] == 0
-    assert rows.loc["False", "difference"] == pytest.approx(
-        rows.loc["False", "map"] - rows.loc["True", "map"], abs=1e-12
+    assert rows.loc["all images", "difference"] == 0
+    assert rows.loc["only images with boxes", "difference"] == pytest.approx(
+        rows.loc["only images with boxes", "map"] - rows.loc["all images", "map"], abs=1e-12
     )
     for _, row in rows.iterrows():
         assert row["map_low"] <= row["map"] <= row["map_high"]
@@ -84,15 +82,15 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
         folds = sorted([row["fold 0"], row["fold 1"]])
         assert folds[0] <= row["map"] <= folds[1]
     assert rows["map"].max() > 0
-    assert "against True" in sentences or "difference to True" in sentences
-    assert "Training noise is left out: 1 seed a variant" in sentences
+    assert "against all images" in sentences or "difference to all images" in sentences
+    assert "Training noise is left out: one seed a variant does not show it" in sentences
 
 
 def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["experiments.negatives", f"paths.studies={studies}"])
     main(report_of("negatives"))
     folder = studies / "negatives" / "report"
-    assert pd.read_csv(folder / "negatives.csv")["variant"].astype(str).tolist() == ["True", "False"]
+    assert pd.read_csv(folder / "negatives.csv")["variant"].tolist() == ["all images", "only images with boxes"]
     assert "| variant | map |" in (folder / "negatives.md").read_text()
     pixels = np.asarray(Image.open(folder / "negatives.png").convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20

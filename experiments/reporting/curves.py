@@ -55,6 +55,15 @@ def curves_figure(
     save_figure(figure, path)
 
 
+def what_lines_are(runs: int) -> str:
+    """What the lines of a figure are, by the runs of each variant, in a sentence."""
+    if runs == 1:
+        return "One run of each variant."
+    return (
+        f"Mean over the {runs} runs of each variant (folds and seeds) where all have the epoch, each run thin behind."
+    )
+
+
 def _draw_variant(axes: Axes, own: pd.DataFrame, *, colour: tuple[float, ...], label: str) -> None:
     """Each run thin, and the mean of all where all have a value."""
     runs = pd.DataFrame({key: run.set_index("epoch")["value"] for key, run in own.groupby(["seed", "fold"])})

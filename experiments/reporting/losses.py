@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.curves import curves_figure
+from experiments.reporting.curves import curves_figure, what_lines_are
 from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.config import ConfigError
@@ -69,12 +69,12 @@ def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) 
     losses["panel"] = [titles[split][loss] for split, loss in zip(losses["split"], losses["loss"], strict=True)]
     panels = [list(row.values()) for row in titles.values()]
     curves_figure(losses, labels=labels, panels=panels, title=report.title, path=path)
-    runs = losses[["seed", "fold"]].drop_duplicates()
+    runs = len(losses[["seed", "fold"]].drop_duplicates())
+    fold_0 = " and the thin line of that fold" if runs > 1 else ""
     text = (
-        f"Mean over {_counted(len(runs), 'run')} of each variant (folds and seeds) where all have the epoch, and each "
-        "run thin behind. Validation is without augmentation and dropout, training with both. The paper's figures call "
-        'one curve "validation loss": in its published code that is the box-regression loss of fold 0, here the second '
-        f"picture of the first row and the thin line of that fold. {_TOTAL}"
+        f"{what_lines_are(runs)} Validation is without augmentation and dropout, training with both. The paper's "
+        'figures call one curve "validation loss": in its published code that is the box-regression loss of fold 0, '
+        f"here the second picture of the first row{fold_0}. {_TOTAL}"
     )
     return Part(name=f"{report.study}_losses", title="Losses over epochs", text=text, figure=path)
 
@@ -219,7 +219,3 @@ def _by_fold(values: pd.Series) -> dict[str, float]:
 def _lower_in(differences: pd.Series) -> str:
     known = differences.dropna()
     return f"{int((known < 0).sum())} of {len(known)}" if len(known) else "-"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -120,10 +120,11 @@ class _Row:
     told: bool
 
 
-def _table(frame: pd.DataFrame) -> dict[str, Any]:
+def _table(frame: pd.DataFrame, *, plain_headings: bool = False) -> dict[str, Any]:
     """Headings and rows of text: bounds stand behind their value, columns that say nothing are left out.
 
-    The baseline's difference to itself is no finding, and stays blank.
+    The baseline's difference to itself is no finding, and stays blank. ``plain_headings`` is for columns that are
+    variants, whose names stay as they are.
     """
     columns = [
         name
@@ -138,7 +139,8 @@ def _table(frame: pd.DataFrame) -> dict[str, Any]:
         cells = ["" if name in blank else _cell(row[name]) + _interval(row, str(name)) for name in columns]
         rows.append(_Row(cells=cells, told=bool(row.get("p_holm", math.nan) < LEVEL)))
     numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in columns]
-    return {"columns": [str(name).replace("_", " ") for name in columns], "numeric": numeric, "rows": rows}
+    headings = [str(name) if plain_headings else str(name).replace("_", " ") for name in columns]
+    return {"columns": headings, "numeric": numeric, "rows": rows}
 
 
 def _interval(row: pd.Series, name: str) -> str:

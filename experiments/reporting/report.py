@@ -64,7 +64,7 @@ def write_study(report: StudyReport, places: Sequence[str]) -> Path:
     makers = (score_curves, *report.parts)
     parts = [_comparison(report, result, folder), *(make(report, result.variants, folder) for make in makers)]
     details = StudyDetails(
-        command="python -m rsna_det.train -m +" + shlex.join(study.overrides),
+        command=f"python -m rsna_det.train -m {shlex.join(map(_as_typed, study.overrides))}",
         baseline=report.label(report.baseline),
         doubts=disagreements(result.variants),
         options=differing_options(report, result.variants),
@@ -109,6 +109,11 @@ def _comparison(report: StudyReport, result: StudyResult, folder: Path) -> Part:
     baseline = report.label(report.baseline)
     interval_figure(result.table.set_index("variant"), baseline=baseline, title=report.title, path=figure)
     return Part(name=report.study, title="Comparison", text=result.sentences, table=result.table, figure=figure)
+
+
+def _as_typed(override: str) -> str:
+    """The plus that a study is asked for with, on the command line, and that is not kept."""
+    return f"+{override}" if override.startswith("sweep=") else override
 
 
 def _pictures(result: StudyResult) -> Pictures:

@@ -80,7 +80,7 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
     found: dict[str, dict[int, dict[int, Path]]] = {}
     for cell in study.cells:
         config = run_config(cell.folder)
-        value = str(_plain(OmegaConf.select(config, report.option)))
+        value = variant_name(config, report.option)
         folds = found.setdefault(value, {}).setdefault(config.seed, {})
         twin = folds.setdefault(config.data.fold, cell.folder)
         if twin != cell.folder:
@@ -120,7 +120,10 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
             )
         ),
         sentences=f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
-        f"{units_in_words(images['true_patient'])}.",
+        f"{units_in_words(images['true_patient'])}; they take the chosen epochs and cuts as given."
+        + (
+            "" if comparison.table["map"].max() > 0 else " No box of any variant is right: there is nothing to compare."
+        ),
         variants=variants,
         scored=scored,
         images=images,
@@ -227,5 +230,9 @@ def read_metrics(folder: Path, *, needed: Sequence[str]) -> pd.DataFrame:
     return metrics
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+def variant_name(config: DictConfig, option: str) -> str:
+    """The value of the option in which a study's variants differ; a number is the same however it is written."""
+    value = OmegaConf.select(config, option)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)

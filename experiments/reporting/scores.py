@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.reporting.curves import curves_figure
+from experiments.reporting.curves import curves_figure, what_lines_are
 from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
 
@@ -29,8 +29,7 @@ def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path)
     panels = [list(_PANELS.values())]
     curves_figure(pd.concat(runs, ignore_index=True), labels=labels, panels=panels, title=report.title, path=path)
     text = (
-        "Mean over the runs of each variant (folds and seeds) where all have the epoch, and each run thin behind. "
-        "Right: the cut is chosen anew for every epoch and fold, on the images that it is measured on, which makes "
+        f"{what_lines_are(max(len(runs) // len(variants), 1))} Right: the cut is chosen anew for every epoch and fold, on the images that it is measured on, which makes "
         "every value too high, the more so the fewer the images."
     )
     return Part(name=f"{report.study}_scores", title="Validation mAP over epochs", text=text, figure=path)

@@ -76,8 +76,8 @@ class Comparison:
         baseline: the variant that the others are held against.
         table: one row a variant: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``, ``difference_low``,
             ``difference_high``, ``standard_error`` (of the difference, over patients), ``training_error`` (of the
-            difference, over seeds; NaN where it is not known), ``p_value`` and ``p_holm``, the last two NaN for the
-            baseline.
+            difference, of what seeds add on all images alike; NaN where it is not known), ``p_value`` and ``p_holm``,
+            the last two NaN for the baseline.
         images: that were predicted.
         seeds: of the variant that has fewest.
         noise: of training; None if there are too few seeds to see it. With it, intervals and p-values hold it.
@@ -115,7 +115,7 @@ def compare(
         raise ValueError(f"the baseline {baseline} is not among the variants {', '.join(variants)}")
     if not all(variants.values()):
         raise ValueError("every variant needs one seed or more")
-    noise = TrainingNoise.estimated({name: [one.value for one in own] for name, own in variants.items()})
+    noise = TrainingNoise.estimated(variants, true_patients=true_patients)
     draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
     rows = [{"variant": name} | _row(own, variants[baseline], noise, draw) for name, own in variants.items()]
     table = pd.DataFrame(rows)
@@ -134,8 +134,8 @@ def _row(
 ) -> dict[str, float]:
     """A variant's mean, and its difference to the baseline; of the baseline itself that is 0, whatever the noise."""
     errors = {"draws": draw["resamples"], "seed": draw["seed"]}
-    alone = noise.errors(len(own), **errors) if noise else None
-    against = noise.errors(len(own), len(base), **errors) if noise and own is not base else None
+    alone = noise.common_errors(len(own), **errors) if noise else None
+    against = noise.common_errors(len(own), len(base), **errors) if noise and own is not base else None
     shares = ImageShares.mean(own)
     mean = bootstrap_mean(shares, further_errors=alone, **draw)
     more = paired_difference(shares, ImageShares.mean(base), further_errors=against, **draw)
@@ -147,7 +147,7 @@ def _row(
         "difference_low": more.low,
         "difference_high": more.high,
         "standard_error": more.standard_error,
-        "training_error": noise.standard_error(len(own), len(base)) if noise else math.nan,
+        "training_error": noise.common_error(len(own), len(base)) if noise else math.nan,
         "p_value": more.p_value,
     }
 
@@ -185,6 +185,7 @@ def conclusion(comparison: Comparison, *, folds: int) -> str:
         images=comparison.images,
         folds=folds,
         seeds=comparison.seeds,
+        comparisons=len(others),
     )
     return f"{first} {_said_of_noise(comparison)} {needs}"
 
@@ -192,11 +193,13 @@ def conclusion(comparison: Comparison, *, folds: int) -> str:
 def _said_of_noise(comparison: Comparison) -> str:
     seeds = comparison.seeds
     if comparison.noise is None:
+        shown = "one seed a variant does not show it" if seeds == 1 else "two seeds a variant do not show it"
         return (
-            f"Training noise is left out: {seeds} seed{'s' if seeds > 1 else ''} a variant do not show it, so that a "
-            "difference told from zero may be that of two runs and not of two methods."
+            f"Training noise is left out: {shown}, so that a difference told from zero may be that of two runs and not "
+            "of two methods."
         )
     return (
-        f"Intervals and p-values hold training noise: the mAP of {seeds} or more seeds a variant has a deviation of "
-        f"{comparison.noise.deviation:.4f} on the same images, pooled over the variants."
+        f"Intervals and p-values hold training noise: from seed to seed ({seeds} or more a variant) the mAP on the "
+        f"same images has a deviation of {comparison.noise.deviation:.4f}, pooled over the variants; the part of it "
+        f"that is common to all images has one of {comparison.noise.common:.4f}."
     )

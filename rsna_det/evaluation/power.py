@@ -2,6 +2,7 @@
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 from rsna_det.evaluation.training_noise import FEWEST_SEEDS, TrainingNoise
 
@@ -15,43 +16,58 @@ SMALL_DIFFERENCE = 0.005
 """What lies between neighbours in the paper's table 3."""
 
 
-def error_needed(difference: float) -> float:
+def error_needed(difference: float, *, comparisons: int = 1) -> float:
     """Standard error at which a difference is told from zero at 5% in four samples of five.
 
     Args:
         difference: that is to be told from zero, above 0.
+        comparisons: among which Holm's correction is made; the strictest level of its steps is taken.
     """
-    return difference / (NormalDist().inv_cdf(1 - LEVEL / 2) + NormalDist().inv_cdf(POWER))
+    normal = NormalDist()
+    return difference / (normal.inv_cdf(1 - LEVEL / comparisons / 2) + normal.inv_cdf(POWER))
 
 
-def times_as_many_images(standard_error: float, *, difference: float, training_error: float = 0.0) -> float:
+def times_as_many_images(
+    standard_error: float, *, difference: float, training_error: float = 0.0, comparisons: int = 1
+) -> float:
     """How many times the images a difference would need.
 
     Args:
         standard_error: of the difference over the images that there are.
         difference: that is to be told from zero, above 0.
-        training_error: of the difference over training runs, which more images leave as it is.
+        training_error: of the difference, of what seeds add on all images alike: more images leave it as it is.
+        comparisons: as of :func:`error_needed`.
 
     Returns:
-        Infinity if training noise alone hides the difference.
+        Infinity if the common part of the training noise alone hides the difference.
     """
-    left = error_needed(difference) ** 2 - training_error**2
+    left = error_needed(difference, comparisons=comparisons) ** 2 - training_error**2
     return standard_error**2 / left if left > 0 else math.inf
 
 
-def seeds_needed(noise: TrainingNoise, *, standard_error: float, difference: float) -> float:
+def seeds_needed(
+    noise: TrainingNoise, *, standard_error: float, difference: float, seeds: int, comparisons: int = 1
+) -> float:
     """How many seeds of each of two variants a difference would need on the images that there are.
 
-    Arguments as those of :func:`times_as_many_images`.
+    Args:
+        noise: of training; more seeds make both of its parts smaller.
+        standard_error: of the difference over the images that there are, with ``seeds`` of each variant.
+        difference: that is to be told from zero, above 0.
+        seeds: that there are.
+        comparisons: as of :func:`error_needed`.
 
     Returns:
         A whole number; infinity if the choice of images alone hides the difference.
     """
-    left = error_needed(difference) ** 2 - standard_error**2
+    of_images = max(0.0, standard_error**2 - 2 * noise.by_image**2 / seeds)
+    left = error_needed(difference, comparisons=comparisons) ** 2 - of_images
     return max(1.0, float(math.ceil(2 * noise.deviation**2 / left))) if left > 0 else math.inf
 
 
-def requirements(*, standard_error: float, noise: TrainingNoise | None, images: int, folds: int, seeds: int) -> str:
+def requirements(
+    *, standard_error: float, noise: TrainingNoise | None, images: int, folds: int, seeds: int, comparisons: int
+) -> str:
     """The statement of power for :data:`SMALL_DIFFERENCE`, in sentences.
 
     Args:
@@ -60,17 +76,21 @@ def requirements(*, standard_error: float, noise: TrainingNoise | None, images: 
         images: that were predicted.
         folds: whose images they are.
         seeds: of each variant.
+        comparisons: that Holm's correction is made for.
     """
+    if not standard_error > 0:
+        return "What a small difference would take cannot be said: the variants differ on no image."
     task = f"To tell a difference of {SMALL_DIFFERENCE:g} from zero four times in five"
-    training_error = noise.standard_error(seeds, seeds) if noise else 0.0
-    times = times_as_many_images(standard_error, difference=SMALL_DIFFERENCE, training_error=training_error)
+    task += f", as one of {comparisons} comparisons," if comparisons > 1 else ""
+    asked: dict[str, Any] = {"difference": SMALL_DIFFERENCE, "comparisons": comparisons}
+    training_error = noise.common_error(seeds, seeds) if noise else 0.0
+    times = times_as_many_images(standard_error, training_error=training_error, **asked)
     if math.isinf(times):
-        by_images = f"{task}, no number of images would do with {seeds} seeds"
+        by_images = f"{task} no number of images would do with {seeds} seeds"
     else:
-        own_folds = f"{folds} fold{'s' if folds > 1 else ''}"
         by_images = (
-            f"{task} would take about {times * images:,.0f} images ({times:.1f} times the {images:,} of {own_folds} "
-            f"here, or {math.ceil(times * folds):,} folds of this size)"
+            f"{task} would take about {times * images:,.0f} images ({times:.1f} times the {images:,} of "
+            f"{_counted(folds, 'fold')} here, or {_counted(math.ceil(times * folds), 'fold')} of this size)"
         )
     if noise is None:
         by_seeds = (
@@ -78,10 +98,14 @@ def requirements(*, standard_error: float, noise: TrainingNoise | None, images: 
             f"{FEWEST_SEEDS} of each variant"
         )
     else:
-        needed = seeds_needed(noise, standard_error=standard_error, difference=SMALL_DIFFERENCE)
+        needed = seeds_needed(noise, standard_error=standard_error, seeds=seeds, **asked)
         by_seeds = (
             "on these images alone no number of seeds would do"
             if math.isinf(needed)
-            else f"on these images it would take {needed:.0f} seeds of each variant"
+            else f"on these images it would take {_counted(int(needed), 'seed')} of each variant"
         )
     return f"{by_images}; {by_seeds}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -200,8 +200,13 @@ def _made_up(true_patients: pd.Series) -> pd.Series:
 def markdown_table(frame: pd.DataFrame) -> str:
     """A frame as a table in Markdown, numbers to four places."""
     rows = [[str(name).replace("_", " ") for name in frame.columns], ["---"] * len(frame.columns)]
-    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+    rows += [[_escaped(_cell(value)) for value in row] for row in frame.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _escaped(text: str) -> str:
+    """What would end a cell or begin a tag."""
+    return text.replace("|", r"\|").replace("<", "&lt;")
 
 
 def _own_sections(report: OperatingReport) -> Sequence[str]:

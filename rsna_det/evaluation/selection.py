@@ -94,8 +94,8 @@ def honest_selection(grid: Grid) -> pd.DataFrame:
         grid: over the groups of :func:`patient_halves`.
 
     Returns:
-        One row a direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic) and ``score``
-        (honest: over the other half; NaN where no image of it counts).
+        One row a direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic), ``score``
+        (honest: over the other half; NaN where no image of it counts) and ``images`` (of the other half, that count).
 
     Raises:
         ValueError: if no image of a half counts in any cell: there is nothing to choose by.
@@ -112,9 +112,21 @@ def honest_selection(grid: Grid) -> pd.DataFrame:
                 "cut": chosen.cut,
                 "score_chosen_on": chosen.score,
                 "score": other.score,
+                "images": int(grid.counts[group ^ 1].flatten()[_position(grid, chosen)]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def honest_mean(selection: pd.DataFrame) -> float:
+    """The mean over the images that count of both directions of all splits; NaN if none counts.
+
+    Args:
+        selection: of :func:`honest_selection`.
+    """
+    counts = selection["images"].to_numpy(np.float64)
+    sums = (selection["score"].fillna(0.0) * counts).sum()
+    return float(sums / counts.sum()) if counts.sum() else float("nan")
 
 
 def _position(grid: Grid, cell: Cell) -> int:

@@ -1,4 +1,9 @@
-"""How far runs that differ in nothing but their seed lie apart: what an interval over patients leaves out."""
+"""How far runs that differ in nothing but their seed lie apart, and what of it an interval over patients leaves out.
+
+Two runs of one method disagree on single images, and one may be better than the other on all of them. Resampled
+patients hold the first, like all that differs from image to image: more images make it smaller. The second they cannot
+show, and no number of images makes it smaller.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
+
+from rsna_det.evaluation.uncertainty import ImageShares
 
 FEWEST_SEEDS = 3
 """Of every variant, for its noise to be seen."""
@@ -16,34 +23,64 @@ class TrainingNoise:
     """The noise of one run's score on given images, the same for all variants of a study.
 
     Attributes:
-        deviation: standard deviation of one seed's score.
-        freedom: degrees of freedom of its estimate.
+        common: standard deviation of what a seed adds on all images alike.
+        by_image: standard deviation of what a seed adds image by image, in the mean over these images.
+        freedom: degrees of freedom of the estimate.
     """
 
-    deviation: float
+    common: float
+    by_image: float
     freedom: int
 
     @classmethod
-    def estimated(cls, scores: Mapping[str, Sequence[float]]) -> "TrainingNoise | None":
-        """Pool the variance between seeds over the variants.
+    def estimated(
+        cls, variants: Mapping[str, Sequence[ImageShares]], *, true_patients: Sequence[str]
+    ) -> "TrainingNoise | None":
+        """Divide the variance between seeds into its parts, pooled over the variants.
 
         Args:
-            scores: of every seed of each variant, all on the same images.
+            variants: what each image adds, seed by seed; all of the same images in the same order.
+            true_patients: of each image.
 
         Returns:
             None if a variant has fewer than :data:`FEWEST_SEEDS` seeds.
         """
-        if not scores or min(map(len, scores.values())) < FEWEST_SEEDS:
+        if not variants or min(map(len, variants.values())) < FEWEST_SEEDS:
             return None
-        squares = sum(float(np.square(np.subtract(own, np.mean(own))).sum()) for own in scores.values())
-        freedom = sum(len(own) - 1 for own in scores.values())
-        return cls(deviation=math.sqrt(squares / freedom), freedom=freedom)
+        freedom = sum(len(seeds) - 1 for seeds in variants.values())
+        between = sum(_between(seeds) for seeds in variants.values()) / freedom
+        by_image = sum(_by_image(seeds, true_patients) for seeds in variants.values()) / freedom
+        return cls(common=math.sqrt(max(0.0, between - by_image)), by_image=math.sqrt(by_image), freedom=freedom)
 
-    def standard_error(self, *seeds: int) -> float:
-        """Of a mean over so many seeds; with two numbers, of the difference between two such means."""
-        return self.deviation * math.sqrt(sum(1 / count for count in seeds))
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of one seed's score on these images, of both kinds."""
+        return math.hypot(self.common, self.by_image)
 
-    def errors(self, *seeds: int, draws: int, seed: int) -> Float64[np.ndarray, " draws"]:
-        """Draw errors of such a mean or difference, with Student's tails: the deviation itself is estimated."""
+    def common_error(self, *seeds: int) -> float:
+        """Standard error of the common part in a mean over so many seeds; of two numbers, in the difference of two."""
+        return self.common * math.sqrt(sum(1 / count for count in seeds))
+
+    def common_errors(self, *seeds: int, draws: int, seed: int) -> Float64[np.ndarray, " draws"]:
+        """Draw such errors, with Student's tails: the deviation itself is estimated."""
         drawn = np.random.default_rng([seed, 1]).standard_t(self.freedom, size=draws)
-        return np.asarray(drawn * self.standard_error(*seeds), np.float64)
+        return np.asarray(drawn * self.common_error(*seeds), np.float64)
+
+
+def _between(seeds: Sequence[ImageShares]) -> float:
+    """Sum of squares of the seeds' scores about their mean."""
+    scores = [seed.value for seed in seeds]
+    return float(np.square(np.subtract(scores, np.mean(scores))).sum())
+
+
+def _by_image(seeds: Sequence[ImageShares], true_patients: Sequence[str]) -> float:
+    """The part of that sum which the patients explain, each by how the seeds differ on it beyond their scores."""
+    _, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
+    patients = owners.max() + 1
+    if patients == 1:
+        return 0.0
+    # What a patient adds beyond its seed's own mean: a seed that is better on all images alike adds nothing.
+    beyond = np.stack([np.bincount(owners, seed.sums - seed.value * seed.counts) for seed in seeds])
+    squares = float(np.square(beyond - beyond.mean(axis=0)).sum())
+    images = float(np.mean([seed.counts.sum() for seed in seeds]))
+    return float(squares / images**2 * patients / (patients - 1))

@@ -259,3 +259,8 @@ def test_tables_of_no_image() -> None:
     nothing = results([1] * 6).iloc[:0]
     for function in (by_category, by_number_of_boxes):
         assert function(nothing, resamples=20, seed=0).get("images", pd.Series(dtype=int)).sum() == 0
+
+
+def test_cells_of_markdown_hold_nothing_that_acts() -> None:
+    table = markdown_table(pd.DataFrame({"variant": ["a|b", "<script>"], "map": [0.5, 1.0]}))
+    assert table.splitlines()[2:] == [r"| a\|b | 0.5000 |", "| &lt;script> | 1 |"]

@@ -1,6 +1,7 @@
 """What a difference needs: by formula against simulated samples, and the sentences."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,22 @@ def test_training_noise_leaves_less_to_the_images() -> None:
 
 def test_seeds_needed_by_hand() -> None:
     # 2 x 0.006 squared / seeds is to be 0.003 squared: eight seeds; 0.014 needs an error of 0.004997.
-    noise = TrainingNoise(deviation=0.006, freedom=4)
-    assert seeds_needed(noise, standard_error=0.004, difference=0.01401) == 8
-    assert math.isinf(seeds_needed(noise, standard_error=0.006, difference=0.014))
+    noise = TrainingNoise(common=0.006, by_image=0.0, freedom=4)
+    assert seeds_needed(noise, standard_error=0.004, difference=0.01401, seeds=3) == 8
+    assert math.isinf(seeds_needed(noise, standard_error=0.006, difference=0.014, seeds=3))
+
+
+def test_what_differs_image_by_image_shrinks_with_seeds() -> None:
+    # Of 0.006 squared over patients, 2 x 0.006 squared / 3 is that of three seeds: 0.0000120 are left to the images,
+    # and 2 x 0.000036 / seeds may be 0.0000250 - 0.0000120: six seeds.
+    noise = TrainingNoise(common=0.0, by_image=0.006, freedom=4)
+    assert seeds_needed(noise, standard_error=0.006, difference=0.01401, seeds=3) == 6
+
+
+def test_several_comparisons_need_more() -> None:
+    # Of four Holm begins with 0.0125: (2.498 + 0.842) / (1.960 + 0.842) squared is 1.42.
+    one = times_as_many_images(0.01, difference=0.005)
+    assert times_as_many_images(0.01, difference=0.005, comparisons=4) / one == pytest.approx(1.42, abs=0.005)
 
 
 @pytest.mark.parametrize("training", [0.0, 0.01])
@@ -44,15 +58,19 @@ def test_the_power_that_is_promised_is_there(training: float) -> None:
 
 def test_the_statement_names_images_folds_and_seeds() -> None:
     # 0.005 needs an error of 0.001785: (0.01 / 0.001785) squared is 31.4 times 100 images, 63 folds of 50.
-    said = requirements(standard_error=0.01, noise=None, images=100, folds=2, seeds=1)
+    given: dict[str, Any] = {"standard_error": 0.01, "images": 100, "folds": 2, "seeds": 1, "comparisons": 1}
+    said = requirements(noise=None, **given)
     assert "about 3,140 images (31.4 times the 100 of 2 folds here, or 63 folds of this size)" in said
     assert "training noise comes on top" in said
-    few = requirements(
-        standard_error=0.001, noise=TrainingNoise(deviation=0.01, freedom=4), images=100, folds=4, seeds=3
-    )
+    assert "as one of 4 comparisons," in requirements(noise=None, **given | {"comparisons": 4})
+    noise = TrainingNoise(common=0.01, by_image=0.0, freedom=4)
+    few = requirements(noise=noise, **given | {"standard_error": 0.001, "seeds": 3})
     # 2 x 0.01 squared / (0.001785 squared - 0.001 squared) is 91.5.
     assert "no number of images would do with 3 seeds; on these images it would take 92 seeds" in few
-    none = requirements(
-        standard_error=0.01, noise=TrainingNoise(deviation=0.001, freedom=4), images=100, folds=4, seeds=3
-    )
-    assert "no number of seeds would do" in none
+    quiet = TrainingNoise(common=0.001, by_image=0.0, freedom=4)
+    assert "no number of seeds would do" in requirements(noise=quiet, **given | {"seeds": 3})
+
+
+def test_variants_that_do_not_differ_say_nothing_of_power() -> None:
+    said = requirements(standard_error=0.0, noise=None, images=40, folds=1, seeds=1, comparisons=1)
+    assert said == "What a small difference would take cannot be said: the variants differ on no image."

@@ -123,7 +123,7 @@ def test_honest_selection_by_a_loop() -> None:
         found = drawn(rng, 6)
         table = honest_selection(found)
         wanted = oracle.both_directions([scores_of(found, half) for half in range(6)])
-        assert list(table.columns) == ["split", "epoch", "nms_iou", "cut", "score_chosen_on", "score"]
+        assert list(table.columns) == ["split", "epoch", "nms_iou", "cut", "score_chosen_on", "score", "images"]
         assert table["split"].tolist() == [0, 0, 1, 1, 2, 2]
         by_split = [sorted(wanted[2 * k : 2 * k + 2], key=repr) for k in range(3)]
         rows = [(r.split, (r.epoch, r.nms_iou, r.cut), r.score_chosen_on, r.score) for r in table.itertuples()]
