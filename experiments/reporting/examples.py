@@ -97,8 +97,7 @@ def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) 
             [-confidence, -settled.mean(axis=0)],
         ),
         "Where the variants differ most": (
-            "The widest spread of the image's score between variants; an image that does not count, without opacities "
-            "and without boxes, is taken as 1.",
+            "The widest spread of the image's score between variants; one that does not count is taken as 1.",
             settled.std(axis=0) > 0,
             [-confidence, -settled.std(axis=0)],
         ),

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config import ConfigError
-from rsna_det.evaluation.comparison import compare, conclusion, honest_shares
+from rsna_det.evaluation.comparison import Comparison, compare, conclusion, honest_shares
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.report import units_in_words
 from rsna_det.evaluation.selection import honest_selection, patient_halves
@@ -119,14 +119,19 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
                 **_details(scored, images), paper=[report.paper.get(variant.name, np.nan) for variant in variants]
             )
         ),
-        sentences=f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
-        f"{units_in_words(images['true_patient'])}; they take the chosen epochs and cuts as given."
-        + (
-            "" if comparison.table["map"].max() > 0 else " No box of any variant is right: there is nothing to compare."
-        ),
+        sentences=_sentences(comparison, images),
         variants=variants,
         scored=scored,
         images=images,
+    )
+
+
+def _sentences(comparison: Comparison, images: pd.DataFrame) -> str:
+    if not comparison.table["map"].max() > 0:
+        return "No box of any variant is right: there is nothing to compare."
+    return (
+        f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
+        f"{units_in_words(images['true_patient'])}; they take the chosen epochs and cuts as given."
     )
 
 

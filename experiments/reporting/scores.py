@@ -29,8 +29,8 @@ def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path)
     panels = [list(_PANELS.values())]
     curves_figure(pd.concat(runs, ignore_index=True), labels=labels, panels=panels, title=report.title, path=path)
     text = (
-        f"{what_lines_are(max(len(runs) // len(variants), 1))} Right: the cut is chosen anew for every epoch and fold, on the images that it is measured on, which makes "
-        "every value too high, the more so the fewer the images."
+        f"{what_lines_are(len(runs) // len(variants))} Right: the cut is chosen anew for every epoch and fold, on the "
+        "images that it is measured on, which makes every value too high, the more so the fewer the images."
     )
     return Part(name=f"{report.study}_scores", title="Validation mAP over epochs", text=text, figure=path)
 

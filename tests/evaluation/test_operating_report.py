@@ -22,6 +22,7 @@ from rsna_det.evaluation.operating_report import (
     right_and_scores,
     sensitivity_at,
 )
+from rsna_det.evaluation.report import markdown_table
 from rsna_det.structures import Detections
 from tests.oracles import froc as oracle
 from tests.oracles.cases import integer_boxes, near_boxes
