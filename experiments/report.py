@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 
 import experiments
-from experiments.reporting.report import write_study
+from experiments.reporting.report import check_places, command_line, write_study
 from experiments.reporting.study_report import StudyReport
 from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.config import ConfigError, closest, compose_config
 from rsna_det.studies import LAUNCHES
 
 log = logging.getLogger(__name__)
+
+_USAGE = "python -m experiments.report [<study> ...] [paths.studies=<folder>]"
 
 
 def study_reports() -> dict[str, StudyReport]:
@@ -32,8 +34,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     with errors_as_messages():
-        places = [argument for argument in sys.argv[1:] if "=" in argument]
-        named = [argument for argument in sys.argv[1:] if "=" not in argument]
+        arguments = command_line(_USAGE)
+        places = [argument for argument in arguments if "=" in argument]
+        named = [argument for argument in arguments if "=" not in argument]
+        check_places(places)
         reports = study_reports()
         for name in named:
             if name not in reports:
@@ -51,10 +55,10 @@ def main() -> None:
 
 
 def _written(report: StudyReport, places: list[str]) -> bool:
-    """Whether the report could be written; one study that is not finished does not keep the others from theirs."""
+    """Whether the report could be written; a study that is unfinished or damaged does not keep others from theirs."""
     try:
         page = write_study(report, places)
-    except ConfigError as error:
+    except (ConfigError, ValueError, OSError) as error:
         log.error("%s: %s", report.study, error)  # noqa: TRY400  # the message says it all
         return False
     log.info("%s: %s", report.study, page)

@@ -1,6 +1,5 @@
 """A cell's folder: trained once, gone on with where it was cut off, its failure kept until the next start."""
 
-import json
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from rsna_det.atomic import write_text
 from rsna_det.cell_identity import cell_id, identity
 from rsna_det.cell_lock import TakenError, holder, lock
 from rsna_det.config import cause_of
-from rsna_det.resume import is_finished
+from rsna_det.resume import is_finished, read_result
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +44,13 @@ def state_of(folder: Path, *, epochs: int) -> CellState:
     Args:
         folder: of the cell, there or not.
         epochs: how many it is to be trained for.
+
+    Raises:
+        ValueError: if its result is damaged.
     """
-    result = folder / "result.json"
-    if result.is_file():
-        found = json.loads(result.read_text())
-        if found["epochs"] >= epochs:
-            return CellState(state="finished", detail=f"{found['epochs']} epochs")
+    found = read_result(folder)
+    if found is not None and found["epochs"] >= epochs:
+        return CellState(state="finished", detail=f"{found['epochs']} epochs")
     working = holder(folder / LOCK)
     if working is not None:
         return CellState(state="running", detail=str(working))

@@ -1,15 +1,17 @@
 """Going on with a run: its saved configuration, in which only trainer and logger options may change."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rsna_det.config import ConfigError, check_config, closest, compose_config, override_key
+from rsna_det.json_files import read_object
 
+RESULT = "result.json"
 CHANGEABLE = ("trainer", "logger")
 LOCATING = ("experiment", "paths.runs")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
@@ -50,8 +52,19 @@ def saved_run(arguments: Sequence[str]) -> DictConfig:
 
 def is_finished(config: DictConfig) -> bool:
     """Whether the run has been trained for as many epochs as it is asked for."""
-    result = Path(config.run_dir) / "result.json"
-    return result.is_file() and json.loads(result.read_text())["epochs"] >= config.trainer.max_epochs
+    found = read_result(Path(config.run_dir))
+    return found is not None and found["epochs"] >= config.trainer.max_epochs
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What a run wrote when it was finished; None if it is not.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = folder / RESULT
+    remedy = "remove it, and the run goes on from its last checkpoint"
+    return read_object(path, needed=["epochs"], remedy=remedy) if path.is_file() else None
 
 
 def _is_resume(argument: str) -> bool:

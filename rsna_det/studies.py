@@ -24,6 +24,7 @@ from rsna_det.cell_folder import CellState, State, state_of
 from rsna_det.cell_identity import cell_id
 from rsna_det.cli import errors_as_messages, print_table, set_up
 from rsna_det.config import CONF, ConfigError, check_config, closest, compose_config, override_key
+from rsna_det.json_files import read_object
 from rsna_det.processes import check_processes
 
 LAUNCHES = "launches"
@@ -108,11 +109,21 @@ def plan_study(overrides: Sequence[str]) -> Study:
         config.run_dir = "."
         check_config(config)
         check_processes(config.trainer, sweep=True)
+        _check_fold(config)
         own_id = cell_id(config)
         folder = Path(config.paths.studies) / name
         cell = Cell(id=own_id, folder=folder / own_id, overrides=tuple(own), epochs=config.trainer.max_epochs)
         cells.setdefault(own_id, cell)
     return Study(name=name, folder=folder, overrides=tuple(overrides), cells=tuple(cells.values()))
+
+
+def _check_fold(config: DictConfig) -> None:
+    """Folds of a published file are known once it is read."""
+    data = config.data
+    if data.folds_csv is None and not 0 <= data.fold < data.num_folds:
+        raise ConfigError(
+            f"data.fold is {data.fold}; expected 0 to {data.num_folds - 1}, of data.num_folds={data.num_folds}"
+        )
 
 
 def launched_study(name: str, places: Sequence[str] = ()) -> Study:
@@ -124,6 +135,7 @@ def launched_study(name: str, places: Sequence[str] = ()) -> Study:
 
     Raises:
         ConfigError: if it was never started there.
+        ValueError: if the record is damaged.
     """
     folder = Path(compose_config("train", list(places)).paths.studies) / name
     records = sorted((folder / LAUNCHES).glob("*.json"))
@@ -132,7 +144,9 @@ def launched_study(name: str, places: Sequence[str] = ()) -> Study:
             f"{folder} has no record of a start: begin with `python -m rsna_det.train -m +sweep={name} ...`, or give "
             "the options that it is to be started with"
         )
-    found: dict[str, Any] = json.loads(records[-1].read_text())
+    found = read_object(
+        records[-1], needed=["overrides", "cells"], remedy="remove it, and start the study again with the same options"
+    )
     cells = tuple(
         Cell(id=c["id"], folder=folder / c["id"], overrides=tuple(c["overrides"]), epochs=c["epochs"])
         for c in found["cells"]

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 DRY_RUN = "--dry-run"
 """List a study's cells and where they stand, and train none."""
+_FLAGS = ("-m", "--multirun", DRY_RUN)
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
         if requested(arguments):
             _resume(arguments)
             return
+        if DRY_RUN in arguments:
+            raise ConfigError(f"{DRY_RUN} lists the cells of a study: name one with +sweep=<study>")
         check_command_line("train")
     if not is_first_process():
         # The first process's folder is the run's; this one's own log is of no use to anybody.
@@ -64,6 +67,7 @@ def _start_study(arguments: Sequence[str]) -> None:
     """Train what is missing of a study's cells, and say at the end what went wrong."""
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     with errors_as_messages():
+        _check_flags(arguments)
         if requested(overrides):
             raise ConfigError("a study goes on with the command that started it: leave resume= out")
         study = plan_study(overrides)
@@ -78,6 +82,12 @@ def _start_study(arguments: Sequence[str]) -> None:
     counts = show(study, only=("failed", "cut off", "missing", "running"))
     if counts["finished"] + counts["running"] < len(study.cells):
         sys.exit("error: not all cells are finished; the same command tries the rest again")
+
+
+def _check_flags(arguments: Sequence[str]) -> None:
+    unknown = [word for word in arguments if word.startswith("-") and word not in _FLAGS]
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)} is no flag of a study, which takes {', '.join(_FLAGS)}")
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")

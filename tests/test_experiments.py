@@ -119,6 +119,36 @@ def test_all_started_studies_get_their_pages(studies: Path, tmp_path: Path, monk
     assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
 
 
+def test_a_damaged_study_does_not_keep_others_from_their_pages(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    (tmp_path / "p2" / "launches").mkdir(parents=True)
+    (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text('{"overrides": ["sweep')
+    monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+    assert "2026-01-01.json is damaged" in caplog.text
+    result = next((tmp_path / "negatives").glob("*/result.json"))
+    result.write_text("{")
+    with pytest.raises(ValueError, match=rf"{result.parent.name}/result\.json is damaged"):
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
+def test_a_report_takes_only_where_studies_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for idle in ("seed=5", "negatives"):
+        monkeypatch.setattr(sys, "argv", ["experiments.negatives", idle])
+        with pytest.raises(SystemExit, match=f"{idle} would not act on a report, which takes paths.studies=<folder>"):
+            main(report_of("negatives"))
+    monkeypatch.setattr(sys, "argv", ["experiments.negatives", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main(report_of("negatives"))
+    assert "usage: python -m experiments.negatives" in capsys.readouterr().out
+
+
 def test_only_what_is_named_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, message in (
         (["negativ"], "there is no study negativ; the closest: negatives"),
@@ -154,9 +184,15 @@ def test_runs_that_may_not_be_comparable_are_doubted(studies: Path, tmp_path: Pa
     options = differing_options(report, variants).set_index("option")
     assert options.loc["data.train_negatives"].tolist() == ["True", "False"]
     assert "data.fold" not in options.index
-    path.write_text("{")
-    with pytest.raises(ConfigError, match=r"provenance\.json cannot be read"):
-        disagreements(variants)
+    for damage in ("{", "{}", '{"starts": [], "data": null}', '{"starts": [{}], "data": null}'):
+        path.write_text(damage)
+        with pytest.raises((ConfigError, ValueError), match=r"provenance\.json is damaged .*train it anew"):
+            disagreements(variants)
+    description = path.with_name("cell.yaml")
+    for damage in ("options: 3", "a: [", "options: {}"):
+        description.write_text(damage)
+        with pytest.raises(ConfigError, match=r"cell\.yaml does not describe a cell \(.*\): take the file"):
+            differing_options(report, variants)
 
 
 def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path) -> None:

@@ -81,6 +81,22 @@ def test_what_cannot_run_is_said_before_anything_does() -> None:
     assert study_asked_for(["-m", "sweep=null"]) is None
 
 
+def test_a_fold_that_is_not_there_is_said_before_anything_trains(synthetic_root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold is 7; expected 0 to 1, of data\.num_folds=2"):
+        plan_study(["sweep=negatives", f"data.root={synthetic_root}", "data.num_folds=2", "data.fold=0,7"])
+
+
+def test_a_mistyped_flag_is_no_start(synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = ["-m", "+sweep=negatives", f"data.root={synthetic_root}", f"paths.studies={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["train", *study, "--dryrun"])
+    with pytest.raises(SystemExit, match="--dryrun is no flag of a study, which takes -m, --multirun, --dry-run"):
+        train.main()
+    assert not list(tmp_path.glob("**/launches"))
+    monkeypatch.setattr(sys, "argv", ["train", "--dry-run"])
+    with pytest.raises(SystemExit, match=r"name one with \+sweep=<study>"):
+        train.main()
+
+
 def test_a_launcher_without_its_plugin_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)

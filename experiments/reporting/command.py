@@ -1,6 +1,5 @@
 """Tables and figures without cells: ``python -m experiments.<name> data.root=<folder> out=<folder>``."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.reporting.report import show_report, write_parts
+from experiments.reporting.report import command_line, show_report, write_parts
 from experiments.reporting.study_report import Part
 from rsna_det.cli import errors_as_messages, set_up
 from rsna_det.config import ConfigError, check_config, compose_config, override_key
@@ -64,7 +63,8 @@ def main(figure: FigureReport) -> None:
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        config = figure_config(figure, sys.argv[1:])
+        usage = f"python -m experiments.{figure.name} " + " ".join(f"[{name}...]" for name in (*figure.takes, *_ALWAYS))
+        config = figure_config(figure, command_line(usage))
         folder = Path(config.out).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         parts = figure.parts(config, folder)

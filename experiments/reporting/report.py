@@ -17,9 +17,10 @@ from experiments.reporting.scores import score_curves
 from experiments.reporting.study_report import Part, StudyReport
 from rsna_det.atomic import whole_file, write_text
 from rsna_det.cli import errors_as_messages, set_up
+from rsna_det.config import ConfigError
 from rsna_det.evaluation.figures import interval_figure
 from rsna_det.evaluation.report import markdown_table
-from rsna_det.studies import launched_study
+from rsna_det.studies import PLACES, launched_study
 
 REPORT_FOLDER = "report"
 
@@ -31,7 +32,29 @@ def main(report: StudyReport) -> None:
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        show_report(write_study(report, sys.argv[1:]))
+        places = command_line(f"python -m experiments.{report.study} [paths.studies=<folder>]")
+        check_places(places)
+        show_report(write_study(report, places))
+
+
+def command_line(usage: str) -> list[str]:
+    """The words of the command line; one that asks for help ends the process with the usage."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        Console().print(f"usage: {usage}", soft_wrap=True, highlight=False, markup=False)
+        sys.exit(0)
+    return arguments
+
+
+def check_places(overrides: Sequence[str]) -> None:
+    """Refuse what would not act: a report is of the study as it was started.
+
+    Raises:
+        ConfigError: naming what is taken.
+    """
+    idle = [text for text in overrides if text.partition("=")[0] not in PLACES or "=" not in text]
+    if idle:
+        raise ConfigError(f"{', '.join(idle)} would not act on a report, which takes {', '.join(PLACES)}=<folder> only")
 
 
 def show_report(page: Path) -> None:

@@ -11,8 +11,11 @@ import yaml
 from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.cell_folder import DESCRIPTION
 from rsna_det.config import ConfigError
+from rsna_det.json_files import read_object
 from rsna_det.provenance import FILE as PROVENANCE
+from rsna_det.resume import read_result
 
+_REMEDY = "take the file from a copy of the cell, or remove the cell's folder and train it anew"
 # Every variant has them in all their values.
 _FOLD_AND_SEEDS = ("data.fold", "seed", "data.seed", "callbacks.epoch_seed.seed")
 # Packages whose version can change a number.
@@ -28,11 +31,12 @@ def run_table(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
         ``host``, ``commit`` (with a ``+`` if the checkout was changed) and ``started``.
 
     Raises:
-        ConfigError: if a run's provenance or result is missing or damaged.
+        ConfigError: if a run's description or provenance is missing or damaged.
+        ValueError: likewise of its result.
     """
     rows = []
     for variant, folder in _folders(variants):
-        options, provenance, result = _options(folder), _json(folder / PROVENANCE), _json(folder / "result.json")
+        options, provenance, result = _options(folder), _provenance(folder), read_result(folder) or {}
         last = provenance["starts"][-1]
         rows.append(
             {
@@ -40,8 +44,8 @@ def run_table(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
                 "fold": options["data.fold"],
                 "seed": options["seed"],
                 "run": folder.name,
-                "best_map": result["best_val_map"],
-                "epochs": result["epochs"],
+                "best_map": result.get("best_val_map"),
+                "epochs": result.get("epochs"),
                 "minutes": round(sum(start.get("seconds", 0.0) for start in provenance["starts"]) / 60, 1),
                 "starts": len(provenance["starts"]),
                 "device": last.get("device", {}).get("name", "unknown"),
@@ -80,7 +84,7 @@ def disagreements(variants: Sequence[Variant]) -> list[str]:
     Raises:
         ConfigError: if a run's provenance is missing or damaged.
     """
-    records = [(folder.name, _json(folder / PROVENANCE)) for _, folder in _folders(variants)]
+    records = [(folder.name, _provenance(folder)) for _, folder in _folders(variants)]
     last = {name: record["starts"][-1] for name, record in records}
     found = []
     data = {json.dumps({k: v for k, v in (record["data"] or {}).items() if k != "root"}) for _, record in records}
@@ -113,17 +117,24 @@ def _folders(variants: Sequence[Variant]) -> Iterator[tuple[Variant, Path]]:
 def _options(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))["options"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} does not describe a cell ({error}): train the cell anew") from error
-    return dict(found)
+        options = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["options"])
+        lacking = [name for name in _FOLD_AND_SEEDS if name not in options]
+        problem = f"it lacks {', '.join(lacking)}" if lacking else ""
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        problem = " ".join(str(error).split())
+    if problem:
+        raise ConfigError(f"{path} does not describe a cell ({problem}): {_REMEDY}")
+    return options
 
 
-def _json(path: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): train the cell anew") from error
+def _provenance(folder: Path) -> dict[str, Any]:
+    path = folder / PROVENANCE
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing, though the run is finished: {_REMEDY}")
+    found = read_object(path, needed=["starts", "data"], remedy=_REMEDY)
+    if not found["starts"] or not {"host", "git", "packages", "started"} <= set(found["starts"][-1]):
+        raise ConfigError(f"{path} is damaged (its starts are not whole): {_REMEDY}")
+    return found
 
 
 def _commit(git: dict[str, Any] | None) -> str:

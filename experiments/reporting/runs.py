@@ -228,6 +228,8 @@ def read_metrics(folder: Path, *, needed: Sequence[str]) -> pd.DataFrame:
         metrics = pd.read_csv(path)
         lacking = [name for name in ("epoch", *needed) if name not in metrics]
         problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if metrics.empty else ""
+        if not problem:
+            metrics = metrics.astype({"epoch": int} | dict.fromkeys(needed, float))
     except ValueError as error:
         problem = f"cannot be read ({error})"
     if problem:
