@@ -8,13 +8,13 @@ import cv2
 import pandas as pd
 
 from benchmarks.measure import alternating_medians
-from rsna_det.config import build, compose_config
-from rsna_det.data.cache import build_cache
+from rsna_det.config.compose import build, compose_config
+from rsna_det.data.cache.building import build_cache
+from rsna_det.data.cache.pixels import DicomSource, PixelCache
 from rsna_det.data.dataset import RadiographDataset
-from rsna_det.data.dicom import find_dicoms
-from rsna_det.data.labels import IMAGES_DIR, read_labels
-from rsna_det.data.pixels import DicomSource, PixelCache
-from rsna_det.data.synthetic import write_synthetic
+from rsna_det.data.dicom.reading import find_dicoms
+from rsna_det.data.labels.reading import IMAGES_DIR, read_labels
+from rsna_det.data.synthetic.writing import write_synthetic
 
 IMAGES = 24
 IMAGE_SIZE = 512

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from rsna_det.config import compose_config
-from rsna_det.data.dicom_files import find_radiographs
-from rsna_det.data.labels import IMAGES_DIR
-from rsna_det.data.synthetic import write_synthetic
-from rsna_det.inference import predict
-from rsna_det.inference_plan import Settings
-from rsna_det.members import find_members, operating_point
-from rsna_det.train import build_module
+from rsna_det.config.compose import compose_config
+from rsna_det.data.dicom.discovery import find_radiographs
+from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.data.synthetic.writing import write_synthetic
+from rsna_det.predict.members import find_members, operating_point
+from rsna_det.predict.pipeline import predict
+from rsna_det.predict.plan import Settings
+from rsna_det.runs.session import build_module
 
 IMAGES = 24
 SIDE = 512

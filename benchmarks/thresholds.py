@@ -11,9 +11,10 @@ import torch
 
 from benchmarks.measure import peak_of_this_process
 from rsna_det.boxes.decoding import detections
+from rsna_det.evaluation.grid import score_grid
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
-from rsna_det.evaluation.predictions import (
+from rsna_det.evaluation.tables import (
     candidates_path,
     candidates_table,
     images_path,
@@ -21,7 +22,6 @@ from rsna_det.evaluation.predictions import (
     truth_table,
     write_table,
 )
-from rsna_det.evaluation.thresholds import score_grid
 from rsna_det.structures import Candidates
 
 IMAGES, EPOCHS, CANDIDATES = 6400, 20, 300

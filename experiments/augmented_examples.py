@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
-from rsna_det.config import CONF, build, compose_config
-from rsna_det.data.augmentation import Augmentation
-from rsna_det.evaluation.drawing import sheet
-from rsna_det.sheets import augmented_picture, network_image, rows_with_boxes
+from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
+from rsna_det.data.augmentation.presets import Augmentation
+from rsna_det.drawing.boxes import sheet
 
 _SIDE = 320
 

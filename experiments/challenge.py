@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score_seed
 from experiments.reporting.study_report import Part, StudyReport, Variant
-from rsna_det.config import ConfigError
-from rsna_det.evaluation.uncertainty import ImageShares, bootstrap_mean
+from rsna_det.errors import ConfigError
+from rsna_det.evaluation.statistics.bootstrap import ImageShares, bootstrap_mean
 
 STUDY = StudyReport(
     study="ensemble",

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images
 from experiments.reporting.study_report import Part
-from rsna_det.data.augmentation_geometry import BoxRule, WarpDraw, box_points, map_boxes, map_points, source_map
-from rsna_det.evaluation.figures import save_figure
+from rsna_det.data.augmentation.geometry import BoxRule, WarpDraw, box_points, map_boxes, map_points, source_map
+from rsna_det.drawing.figures import save_figure
 
 RULES: dict[BoxRule, str] = {"corners": "around the corners", "edge_thirds": "around the thirds of the edges"}
 ANGLES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 15.0)

@@ -12,7 +12,7 @@ from experiments.reporting.curves import variant_colours
 from experiments.reporting.losses import LOSSES, loss_curves, lowest_epochs, lowest_losses, lowest_of_runs, read_losses
 from experiments.reporting.report import main
 from experiments.reporting.study_report import Part, StudyReport, Variant
-from rsna_det.evaluation.figures import save_figure
+from rsna_det.drawing.figures import save_figure
 
 _CLAIM = (
     '"The SE-ResNext architectures demonstrated optimal performance on this dataset with a good trade-off between '

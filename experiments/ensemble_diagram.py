@@ -18,12 +18,13 @@ from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.study_report import Part
-from rsna_det.config import CONF, ConfigError, build, compose_config
-from rsna_det.evaluation.figures import save_figure
-from rsna_det.evaluation.postprocess import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
+from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.drawing.figures import save_figure
+from rsna_det.errors import ConfigError
+from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
 from rsna_det.models.ensemble import HIGH, LOW
-from rsna_det.prediction_folder import MEMBERS
-from rsna_det.studies import LAUNCHES, launched_study
+from rsna_det.predict.folder import MEMBERS
+from rsna_det.studies.__main__ import LAUNCHES, launched_study
 
 _STUDY = "ensemble"
 # So many epochs of a fold are named one by one.

@@ -10,9 +10,10 @@ import torch
 import experiments
 from experiments.reporting.report import check_places, command_line, write_study
 from experiments.reporting.study_report import StudyReport
-from rsna_det.cli import errors_as_messages, set_up
-from rsna_det.config import ConfigError, closest, compose_config
-from rsna_det.studies import LAUNCHES
+from rsna_det.config.compose import closest, compose_config
+from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.errors import ConfigError
+from rsna_det.studies.__main__ import LAUNCHES
 
 log = logging.getLogger(__name__)
 

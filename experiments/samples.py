@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
-from rsna_det.data.labels import IMAGES_DIR
-from rsna_det.evaluation.drawing import sheet
-from rsna_det.sheets import labelled_picture, network_image
+from rsna_det.data.augmentation.examples import labelled_picture, network_image
+from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.drawing.boxes import sheet
 from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 PAPER = {Category.OPACITY: 9555, Category.ABNORMAL: 11821, Category.NORMAL: 8851}
@@ -56,7 +56,7 @@ def class_table(images: pd.DataFrame, *, known_patients: bool) -> pd.DataFrame:
     """Images, boxes and rows of the table of boxes in each category.
 
     Args:
-        images: of :func:`rsna_det.data.labels.read_labels`.
+        images: of :func:`rsna_det.data.labels.reading.read_labels`.
         known_patients: whether a map from image to true patient was given.
 
     Returns:

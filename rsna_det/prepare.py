@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from rsna_det.cli import check_command_line, errors_as_messages, set_up
-from rsna_det.config import CONF, build, check_config, compose_config
-from rsna_det.data.cache import build_cache
+from rsna_det.config.check import check_config
+from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.config.console import check_command_line, errors_as_messages, set_up
+from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
+from rsna_det.data.cache.building import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
-from rsna_det.data.folds import fold_report, with_folds
-from rsna_det.data.labels import read_labels, read_test_ids
-from rsna_det.evaluation.drawing import sheet
-from rsna_det.sheets import augmented_picture, network_image, rows_with_boxes
+from rsna_det.data.labels.folds import fold_report, with_folds
+from rsna_det.data.labels.reading import read_labels, read_test_ids
+from rsna_det.drawing.boxes import sheet
 from rsna_det.structures import Category
 
 log = logging.getLogger(__name__)

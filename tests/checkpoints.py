@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from rsna_det.cli import set_up
-from rsna_det.config import compose_config
-from rsna_det.train import build_module
+from rsna_det.config.compose import compose_config
+from rsna_det.config.console import set_up
+from rsna_det.runs.session import build_module
 from rsna_det.training.module import DetectorModule
 
 

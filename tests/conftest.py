@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in the challenge's layout with 24 drawn radiographs of 64 x 64 pixels."""
-    from rsna_det.data.synthetic import write_synthetic
+    from rsna_det.data.synthetic.writing import write_synthetic
 
     root = tmp_path_factory.mktemp("challenge") / "synthetic"
     write_synthetic(root=root, num_images=24, side=64, seed=0)
@@ -22,8 +22,8 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_folds(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of two runs of two epochs, on the folds 0 and 1 of four; not to be written to."""
-    from rsna_det.train import run
-    from tests.runs import configured
+    from rsna_det.runs.session import run
+    from tests.short_runs import configured
 
     root = tmp_path_factory.mktemp("trained")
     folders = [root / f"fold_{fold}" for fold in (0, 1)]

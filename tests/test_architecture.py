@@ -27,10 +27,10 @@ def importers(name: str) -> list[str]:
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("albumentations", ["data/augmentation_transforms.py"]),
-        ("wandb", ["tracking.py"]),
+        ("albumentations", ["data/augmentation/transforms.py"]),
+        ("wandb", ["runs/tracking.py"]),
         ("wandb_workspaces", ["dashboard.py"]),
-        ("pydicom", ["data/dicom.py", "data/greyscale.py", "data/synthetic.py"]),
+        ("pydicom", ["data/dicom/greyscale.py", "data/dicom/reading.py", "data/synthetic/writing.py"]),
         (
             "pickle",
             ["models/weights.py", "training/checkpoint_io.py"],

@@ -10,11 +10,11 @@ import pytest
 
 from experiments.reporting.study_report import StudyReport
 from rsna_det import dashboard
-from rsna_det.cli import set_up
-from rsna_det.config import compose_config
+from rsna_det.config.compose import compose_config
+from rsna_det.config.console import set_up
 from rsna_det.dashboard import variant_options, ws
-from rsna_det.studies import _cell_overrides, plan_study, record_launch
-from tests.runs import small_run
+from rsna_det.studies.__main__ import _cell_overrides, plan_study, record_launch
+from tests.short_runs import small_run
 
 
 @pytest.mark.parametrize("name", ["augmentations", "encoders", "p2", "pretraining", "resolution"])

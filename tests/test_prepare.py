@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rsna_det.config import CONF, compose_config
-from rsna_det.data.tables import LabelError
+from rsna_det.config.compose import CONF, compose_config
+from rsna_det.data.labels.csv_tables import LabelError
 from rsna_det.prepare import run
 
 

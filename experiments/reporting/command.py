@@ -9,8 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.reporting.report import command_line, show_report, write_parts
 from experiments.reporting.study_report import Part
-from rsna_det.cli import errors_as_messages, set_up
-from rsna_det.config import ConfigError, check_config, compose_config, override_key
+from rsna_det.config.check import check_config
+from rsna_det.config.compose import compose_config, override_key
+from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.errors import ConfigError
 
 _ALWAYS = ("out", "paths")
 

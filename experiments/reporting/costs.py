@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from experiments.reporting.runs import run_config
 from experiments.reporting.study_report import Variant
-from rsna_det.config import build
+from rsna_det.config.compose import build
 from rsna_det.models.cost import Cost, network_cost
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rsna_det.evaluation.figures import save_figure
+from rsna_det.drawing.figures import save_figure
 
 _LEGEND_COLUMNS = 5
 _FEW_COLOURS = 10

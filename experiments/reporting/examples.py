@@ -9,10 +9,10 @@ from jaxtyping import Float
 
 from experiments.reporting.runs import ScoredSeed
 from rsna_det.boxes.decoding import DecodingSettings
+from rsna_det.evaluation.measures import image_results
 from rsna_det.evaluation.metric import scores_of_lists
-from rsna_det.evaluation.operating_report import image_results
-from rsna_det.evaluation.postprocess import OperatingPoint, image_detections
-from rsna_det.run_folders import common_settings
+from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
+from rsna_det.runs.agreement import common_settings
 from rsna_det.structures import Detections
 
 
@@ -25,7 +25,7 @@ class Shown:
         epoch: that the honest selection chose most often.
         cut: the middle one of those that it chose at this epoch.
         detections: of each image, source pixels.
-        results: of :func:`~rsna_det.evaluation.operating_report.image_results`.
+        results: of :func:`~rsna_det.evaluation.measures.image_results`.
     """
 
     variant: str

@@ -8,10 +8,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from PIL import Image
 
-from rsna_det.atomic import whole_file
-from rsna_det.config import build
-from rsna_det.data.labels import read_labels
-from rsna_det.data.synthetic_datamodule import SyntheticDataModule
+from rsna_det.config.compose import build
+from rsna_det.data.labels.reading import read_labels
+from rsna_det.data.synthetic.datamodule import SyntheticDataModule
+from rsna_det.files.atomic import whole_file
 
 
 def labelled_images(config: DictConfig) -> tuple[Path, pd.DataFrame]:
@@ -22,7 +22,7 @@ def labelled_images(config: DictConfig) -> tuple[Path, pd.DataFrame]:
 
     Returns:
         The folder in the challenge's layout, which need not have the images, and the rows of
-        :func:`rsna_det.data.labels.read_labels`.
+        :func:`rsna_det.data.labels.reading.read_labels`.
 
     Raises:
         FileNotFoundError: if a table is not there.

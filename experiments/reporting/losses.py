@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.reporting.curves import curves_figure, what_lines_are
 from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
-from rsna_det.config import ConfigError
+from rsna_det.errors import ConfigError
 
 LOSSES = {
     "box_class": "box classification",

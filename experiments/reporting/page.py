@@ -17,9 +17,9 @@ from markupsafe import Markup
 from experiments.reporting.examples import ExampleGroup, Shown
 from experiments.reporting.radiographs import Thumbnail
 from experiments.reporting.study_report import Part
-from rsna_det.atomic import write_text
-from rsna_det.evaluation.power import LEVEL
-from rsna_det.evaluation.report import units_in_words
+from rsna_det.evaluation.operating_report import units_in_words
+from rsna_det.evaluation.statistics.power import LEVEL
+from rsna_det.files.atomic import write_text
 from rsna_det.structures import Category
 
 # Shown in one cell with the value that they belong to.

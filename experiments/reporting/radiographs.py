@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 from omegaconf import OmegaConf
 
-from rsna_det.data.cache_index import IMAGE_FOLDER
-from rsna_det.data.dicom import DicomError, find_dicoms, read_radiograph
+from rsna_det.data.cache.index import IMAGE_FOLDER
+from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph
 
 log = logging.getLogger(__name__)
 

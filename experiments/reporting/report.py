@@ -15,12 +15,12 @@ from experiments.reporting.run_table import differing_options, disagreements, ru
 from experiments.reporting.runs import StudyResult, compared, finished_variants
 from experiments.reporting.scores import score_curves
 from experiments.reporting.study_report import Part, StudyReport
-from rsna_det.atomic import whole_file, write_text
-from rsna_det.cli import errors_as_messages, set_up
-from rsna_det.config import ConfigError
-from rsna_det.evaluation.figures import interval_figure
-from rsna_det.evaluation.report import markdown_table
-from rsna_det.studies import PLACES, launched_study
+from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.drawing.figures import interval_figure
+from rsna_det.errors import ConfigError
+from rsna_det.files.atomic import whole_file, write_text
+from rsna_det.files.markdown import markdown_table
+from rsna_det.studies.__main__ import PLACES, launched_study
 
 REPORT_FOLDER = "report"
 

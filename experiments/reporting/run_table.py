@@ -9,11 +9,11 @@ import pandas as pd
 import yaml
 
 from experiments.reporting.study_report import StudyReport, Variant
-from rsna_det.cell_folder import DESCRIPTION
-from rsna_det.config import ConfigError
-from rsna_det.json_files import read_object
-from rsna_det.provenance import FILE as PROVENANCE
-from rsna_det.resume import read_result
+from rsna_det.errors import ConfigError
+from rsna_det.files.json_files import read_object
+from rsna_det.runs.provenance import FILE as PROVENANCE
+from rsna_det.runs.resume import read_result
+from rsna_det.studies.worker import DESCRIPTION
 
 _REMEDY = "take the file from a copy of the cell, or remove the cell's folder and train it anew"
 # Every variant has them in all their values.

@@ -10,15 +10,15 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.reporting.study_report import StudyReport, Variant
-from rsna_det.config import ConfigError
-from rsna_det.evaluation.comparison import Comparison, compare, conclusion, honest_shares
+from rsna_det.errors import ConfigError
+from rsna_det.evaluation.grid import score_grid
+from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
-from rsna_det.evaluation.report import units_in_words
 from rsna_det.evaluation.selection import honest_selection, patient_halves
-from rsna_det.evaluation.thresholds import score_grid
-from rsna_det.evaluation.uncertainty import ImageShares
-from rsna_det.run_folders import common_settings
-from rsna_det.studies import launched_study
+from rsna_det.evaluation.statistics.bootstrap import ImageShares
+from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_shares
+from rsna_det.runs.agreement import common_settings
+from rsna_det.studies.__main__ import launched_study
 
 SPLITS, RESAMPLES, SEED = 20, 2000, 0
 """Of the honest selection and of the bootstrap."""

@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 from pytorch_lightning import LightningDataModule
 
-from rsna_det.data.augmentation import Augmentation
-from rsna_det.data.cache import open_cache
+from rsna_det.data.augmentation.presets import Augmentation
+from rsna_det.data.cache.building import open_cache
+from rsna_det.data.cache.pixels import DicomSource, PixelCache
 from rsna_det.data.dataset import RadiographDataset, collate
-from rsna_det.data.dicom import find_dicoms
-from rsna_det.data.folds import OUTSIDE, fold_report, with_folds
-from rsna_det.data.labels import CLASS_CSV, IMAGES_DIR, LABELS_CSV, read_labels, read_test_ids
-from rsna_det.data.pixels import DicomSource, PixelCache
+from rsna_det.data.dicom.reading import find_dicoms
+from rsna_det.data.labels.folds import OUTSIDE, fold_report, with_folds
+from rsna_det.data.labels.reading import CLASS_CSV, IMAGES_DIR, LABELS_CSV, read_labels, read_test_ids
+from rsna_det.data.labels.selection import check_used, count_labels, limit_images
 from rsna_det.data.sampling import EpochLoader, EpochSampler
-from rsna_det.data.selection import check_used, count_labels, limit_images
 from rsna_det.structures import Category
 
 MIN_IMAGE_SIZE = 64
@@ -134,7 +134,7 @@ class RsnaDataModule(LightningDataModule):
 
     @property
     def images(self) -> pd.DataFrame:
-        """One row per image, those outside all folds too; see :func:`rsna_det.data.labels.read_labels`.
+        """One row per image, those outside all folds too; see :func:`rsna_det.data.labels.reading.read_labels`.
 
         Raises:
             RuntimeError: before ``setup()``.

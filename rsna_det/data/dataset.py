@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rsna_det.data.augmentation import Augmentation
-from rsna_det.data.pixels import DicomSource, PixelCache
-from rsna_det.data.resize import square_scale
+from rsna_det.data.augmentation.presets import Augmentation
+from rsna_det.data.cache.pixels import DicomSource, PixelCache
+from rsna_det.data.cache.resize import square_scale
 from rsna_det.structures import Batch, Category, Sample
 
 

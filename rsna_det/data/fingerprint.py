@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsna_det.data.cache_index import digest, find_sources
-from rsna_det.data.labels import CLASS_CSV, LABELS_CSV
+from rsna_det.data.cache.index import digest, find_sources
+from rsna_det.data.labels.reading import CLASS_CSV, LABELS_CSV
 
 
 def fingerprint(*, root: Path, images: pd.DataFrame, tables: Mapping[str, Path | None]) -> dict[str, str | int]:

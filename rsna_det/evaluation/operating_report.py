@@ -1,214 +1,151 @@
-"""What a detector is worth at its operating point and beyond it: FROC, ROC-AUC, calibration, results by kind of image.
+"""The operating report: everything that :mod:`rsna_det.evaluation.measures` measures, at once."""
 
-A detection is right here if it hits at the most lenient of the challenge's thresholds (IoU above 0.40); the
-challenge's own score uses all eight.
-"""
-
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
-from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
-from rsna_det.evaluation.metric import hits_of_lists
-from rsna_det.evaluation.uncertainty import Interval, bootstrap_mean
-from rsna_det.structures import Category, Detections
+from rsna_det.evaluation import measures as measure
+from rsna_det.evaluation.coco import coco_precision
+from rsna_det.evaluation.metric import scores_of_lists
+from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
+from rsna_det.evaluation.out_of_fold import true_boxes
+from rsna_det.evaluation.statistics.bootstrap import Interval, bootstrap_mean
+from rsna_det.evaluation.tables import CandidateRows
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
-FALSE_POSITIVE_RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-"""False positives per image at which sensitivities are usually given."""
-
-MANY_BOXES = 4
-"""Images with so many true boxes or more are one kind in :func:`by_number_of_boxes`."""
-
-
-def right_and_scores(detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> pd.DataFrame:
-    """Every detection: number of its ``image``, its ``score`` and whether it is ``right``."""
-    found, _ = hits_of_lists(detections=detections, truths=truths)
-    counts = [len(d.scores) for d in detections]
-    mask = torch.arange(found.shape[1]) < torch.tensor(counts, dtype=torch.long)[:, None]
-    scores = torch.cat([d.scores for d in detections]) if detections else torch.zeros(0)
-    return pd.DataFrame(
-        {
-            "image": np.repeat(np.arange(len(detections)), counts),
-            "score": scores.double().numpy(),
-            "right": found[..., 0][mask].numpy(),
-        }
-    )
+_BINS = 10
 
 
-def froc_curve(boxes: pd.DataFrame, *, num_truths: int, num_images: int) -> pd.DataFrame:
-    """Free-response ROC: what share of true boxes is found at the cost of how many false positives per image.
+@dataclass(frozen=True, kw_only=True)
+class OperatingReport:
+    """What a detector is worth on a set of images.
 
-    Args:
-        boxes: of :func:`right_and_scores`, all scores.
-        num_truths: true boxes of all images.
-        num_images: images, those without true boxes included.
-
-    Returns:
-        One row for each different score, from the highest: ``score`` (boxes scored so or better count),
-        ``false_positives_per_image`` and ``sensitivity`` (NaN if there are no true boxes).
+    Attributes:
+        point: the operating point.
+        score: the challenge's, with its 95% interval over true patients.
+        coco_ap50: COCO's average precision at IoU 0.50.
+        coco_ap: the same, mean over IoU 0.50 to 0.95.
+        auc_best_box: of telling images with an opacity by their best box.
+        auc_global: of the same by the global class; NaN for a detector without it.
+        results: what came of each image.
+        froc: the curve, all scores.
+        calibration: of the box scores.
+        by_category: results of each category.
+        by_number_of_boxes: results by the number of true boxes.
     """
-    by_score = boxes.groupby("score")["right"].agg(["sum", "count"]).sort_index(ascending=False).cumsum()
-    right = by_score["sum"].to_numpy(np.float64)
-    return pd.DataFrame(
-        {
-            "score": by_score.index.to_numpy(),
-            "false_positives_per_image": (by_score["count"].to_numpy() - right) / num_images,
-            "sensitivity": right / num_truths if num_truths else np.full(len(right), np.nan),
+
+    point: OperatingPoint
+    score: Interval
+    coco_ap50: float
+    coco_ap: float
+    auc_best_box: float
+    auc_global: float
+    results: pd.DataFrame
+    froc: pd.DataFrame
+    calibration: pd.DataFrame
+    by_category: pd.DataFrame
+    by_number_of_boxes: pd.DataFrame
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The report's single numbers by name; NaN where one is not defined."""
+        rates = {f"{rate:g}": measure.sensitivity_at(self.froc, rate) for rate in measure.FALSE_POSITIVE_RATES}
+        return {
+            "images": len(self.results),
+            "images_that_count": int(self.results["score"].notna().sum()),
+            "true_patients": self.results["true_patient"].nunique() if self.knows_patients else float("nan"),
+            "map": self.score.estimate,
+            "map_low": self.score.low,
+            "map_high": self.score.high,
+            "sensitivity": self.sensitivity,
+            "false_positives_per_image": self.false_positives_per_image,
+            **{f"sensitivity_at_{rate}_false_positives": value for rate, value in rates.items()},
+            "froc_mean_sensitivity": float(np.mean(list(rates.values()))),
+            "coco_ap50": self.coco_ap50,
+            "coco_ap": self.coco_ap,
+            "auc_best_box": self.auc_best_box,
+            "auc_global": self.auc_global,
+            "expected_calibration_error": measure.expected_calibration_error(self.calibration),
         }
-    )
+
+    @property
+    def knows_patients(self) -> bool:
+        """Whether the true patient of any image is known."""
+        return bool((~_made_up(self.results["true_patient"])).any())
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the true boxes that the operating point finds; NaN without true boxes."""
+        total = int(self.results["true_boxes"].sum())
+        return float(self.results["found"].sum()) / total if total else float("nan")
+
+    @property
+    def false_positives_per_image(self) -> float:
+        """At the operating point."""
+        return float(self.results["false_positives"].mean())
 
 
-def sensitivity_at(curve: pd.DataFrame, rate: float) -> float:
-    """The highest sensitivity at no more than ``rate`` false positives per image; 0 if every cut costs more.
-
-    NaN without true boxes, and where all boxes together cost less than ``rate``: the detector never comes there, and
-    what it would find is not known.
-    """
-    costs = curve["false_positives_per_image"]
-    if costs.empty or costs.iloc[-1] < rate:
-        return float("nan")
-    within = curve.loc[curve["false_positives_per_image"] <= rate, "sensitivity"]
-    return float(within.iloc[-1]) if len(within) else 0.0
-
-
-def image_auc(scores: Float[np.ndarray, " images"], has_opacity: Sequence[bool]) -> float:
-    """Area under the ROC curve of telling images with an opacity; NaN where only one kind is there."""
-    if len(set(has_opacity)) < 2:
-        return float("nan")
-    return float(roc_auc_score(has_opacity, scores))
-
-
-def best_scores(detections: Sequence[Detections]) -> Float[np.ndarray, " images"]:
-    """The score of each image's best detection, 0 where there is none."""
-    return np.array([float(d.scores[0]) if len(d.scores) else 0.0 for d in detections])
-
-
-def calibration(boxes: pd.DataFrame, *, bins: int) -> pd.DataFrame:
-    """How often boxes of a score are right.
-
-    Args:
-        boxes: of :func:`right_and_scores`, all scores.
-        bins: equal parts of the scores from 0 to 1.
-
-    Returns:
-        One row a bin: ``low`` (above), ``high`` (up to), ``boxes``, ``mean_score`` and ``share_right`` (NaN in an empty
-        bin).
-
-    Raises:
-        ValueError: for less than one bin.
-    """
-    if bins < 1:
-        raise ValueError(f"expected one bin or more, got {bins}")
-    edges = np.linspace(0, 1, bins + 1)
-    owner = np.clip(np.searchsorted(edges, boxes["score"], side="left") - 1, 0, bins - 1)
-    means = boxes.assign(right=boxes["right"].astype(np.float64)).groupby(owner)[["score", "right"]].mean()
-    means = means.reindex(range(bins))
-    return pd.DataFrame(
-        {
-            "low": edges[:-1],
-            "high": edges[1:],
-            "boxes": np.bincount(owner, minlength=bins),
-            "mean_score": means["score"].to_numpy(),
-            "share_right": means["right"].to_numpy(),
-        }
-    )
-
-
-def expected_calibration_error(table: pd.DataFrame) -> float:
-    """Mean distance between score and share of right boxes, weighted by the boxes of a bin; NaN without boxes."""
-    filled = table[table["boxes"] > 0]
-    if filled.empty:
-        return float("nan")
-    return float(np.average((filled["mean_score"] - filled["share_right"]).abs(), weights=filled["boxes"]))
-
-
-def image_results(
+def make_report(
     *,
     images: pd.DataFrame,
-    detections: Sequence[Detections],
-    truths: Sequence[Float[Tensor, "_ 4"]],
-    scores: Float[np.ndarray, " images"],
-) -> pd.DataFrame:
-    """What came of each image at the operating point.
+    rows: CandidateRows,
+    point: OperatingPoint,
+    p_opacity: Float[np.ndarray, " images"],
+    resamples: int,
+    seed: int,
+) -> OperatingReport:
+    """Measure everything.
 
     Args:
-        images: ``image_id``, ``true_patient``, ``category`` of each.
-        detections: at the operating point.
-        truths: true boxes.
-        scores: the challenge's score of each image; NaN where it does not count.
-
-    Returns:
-        These columns of ``images`` with ``true_boxes``, ``found`` (true boxes that are hit), ``false_positives`` and
-        ``score``.
+        images: ``image_id``, ``true_patient``, ``category`` and ``boxes`` (source pixels) of each image.
+        rows: their candidates.
+        point: the operating point.
+        p_opacity: of the global class; NaN where there is none.
+        resamples: of the patients, for the intervals.
+        seed: of the resampling.
     """
-    boxes = right_and_scores(detections, truths)
-    found = np.bincount(boxes["image"], weights=boxes["right"], minlength=len(images)).astype(int)
-    return images[["image_id", "true_patient", "category"]].assign(
-        true_boxes=[len(boxes) for boxes in truths],
-        found=found,
-        false_positives=np.bincount(boxes["image"], minlength=len(images)) - found,
-        score=scores,
+    truths = true_boxes(images)
+    final = image_detections(rows, point)
+    # FROC, COCO and calibration rank all boxes themselves.
+    uncut = image_detections(rows, replace(point, cut=point.score_floor, relative_cut=0.0))
+    scores = scores_of_lists(detections=final, truths=truths, cuts=[0.0])[:, 0].numpy()
+    results = measure.image_results(images=images, detections=final, truths=truths, scores=scores)
+    boxes = measure.right_and_scores(uncut, truths)
+    ap50, ap = coco_precision(detections=uncut, truths=truths)
+    opacity = (images["category"] == Category.OPACITY).to_numpy()
+    said = ~np.isnan(p_opacity)
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    return OperatingReport(
+        point=point,
+        score=bootstrap_mean(scores, true_patients=images["true_patient"].tolist(), **bootstrap),
+        coco_ap50=ap50,
+        coco_ap=ap,
+        auc_best_box=measure.image_auc(measure.best_scores(uncut), opacity.tolist()),
+        auc_global=measure.image_auc(p_opacity[said], opacity[said].tolist()),
+        results=results,
+        froc=measure.froc_curve(boxes, num_truths=sum(map(len, truths)), num_images=len(images)),
+        calibration=measure.calibration(boxes, bins=_BINS),
+        by_category=measure.by_category(results, **bootstrap),
+        by_number_of_boxes=measure.by_number_of_boxes(results, **bootstrap),
     )
 
 
-def by_category(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """The results of each category that occurs, and of images whose category is not known.
-
-    Args:
-        results: of :func:`image_results`, of one image or more.
-        resamples: of the patients, for the score's interval.
-        seed: of the resampling.
-
-    Returns:
-        One row a ``kind``: ``images``, ``images_that_count``, the challenge's ``score`` over them with its 95% interval
-        ``score_low`` to ``score_high``, ``true_boxes``, those ``found``, ``false_positives_per_image`` and
-        ``images_with_detections``.
-    """
-    names = {category.value: category.label for category in Category}
-    kinds = results["category"].map(names).fillna("category unknown")
-    order = [*names.values(), "category unknown"]
-    return _by_kind(results, kinds, order, resamples=resamples, seed=seed)
-
-
-def by_number_of_boxes(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataFrame:
-    """The results of images with no, one, two, three, and four or more true boxes; otherwise as :func:`by_category`."""
-    counts = results["true_boxes"].clip(upper=MANY_BOXES)
-    order = [*map(str, range(MANY_BOXES)), f"{MANY_BOXES} or more"]
-    return _by_kind(results, counts.map(lambda count: order[count]), order, resamples=resamples, seed=seed)
-
-
-def _by_kind(
-    results: pd.DataFrame, kinds: pd.Series, order: Sequence[str], *, resamples: int, seed: int
-) -> pd.DataFrame:
-    """One row for each kind that occurs."""
-    rows = []
-    for kind in order:
-        part = results[kinds == kind]
-        if part.empty:
-            continue
-        mean: Interval = bootstrap_mean(
-            part["score"].to_numpy(np.float64),
-            true_patients=part["true_patient"].tolist(),
-            resamples=resamples,
-            seed=seed,
+def units_in_words(true_patients: pd.Series) -> str:
+    """What intervals and random halves are over: true patients, as far as the map from image to patient goes."""
+    unknown = _made_up(true_patients)
+    if unknown.all():
+        return (
+            "images (no patient map was given: each counts as a patient of its own, and the intervals are too narrow)"
         )
-        detected = part["found"] + part["false_positives"]
-        rows.append(
-            {
-                "kind": kind,
-                "images": len(part),
-                "images_that_count": int(part["score"].notna().sum()),
-                "score": mean.estimate,
-                "score_low": mean.low,
-                "score_high": mean.high,
-                "true_boxes": int(part["true_boxes"].sum()),
-                "found": int(part["found"].sum()),
-                "false_positives_per_image": float(part["false_positives"].mean()),
-                "images_with_detections": int((detected > 0).sum()),
-            }
+    if unknown.any():
+        return (
+            f"true patients ({unknown.sum()} of {len(unknown)} images are not in the patient map and count as one each)"
         )
-    return pd.DataFrame(rows)
+    return "true patients"
+
+
+def _made_up(true_patients: pd.Series) -> pd.Series:
+    return true_patients.astype(str).str.startswith(UNKNOWN_PATIENT)

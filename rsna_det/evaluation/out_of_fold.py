@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rsna_det.evaluation.predictions import (
+from rsna_det.evaluation.tables import (
     CANDIDATES_SCHEMA,
     IMAGES_SCHEMA,
     TRUTH_SCHEMA,
@@ -31,7 +31,7 @@ class OutOfFold:
     Attributes:
         folders: of the runs.
         images: one row an image, run after run, in the order of everything else: the columns of
-            :data:`~rsna_det.evaluation.predictions.TRUTH_SCHEMA` and ``run``, the number of its folder.
+            :data:`~rsna_det.evaluation.tables.TRUTH_SCHEMA` and ``run``, the number of its folder.
         epochs: that every run has tables of.
         partial_epochs: that only some runs have tables of; they are left out.
         missing_folds: folds whose images no run validates on.
@@ -57,7 +57,7 @@ class OutOfFold:
         return joined_rows([self._run_candidates(number, epoch) for number in range(len(self.folders))])
 
     def predicted(self, epoch: int) -> pd.DataFrame:
-        """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.predictions.IMAGES_SCHEMA`.
+        """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.tables.IMAGES_SCHEMA`.
 
         Raises:
             ValueError: as :meth:`candidates`.

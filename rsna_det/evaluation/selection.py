@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from rsna_det.evaluation.thresholds import Grid
+from rsna_det.evaluation.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsna_det.atomic import whole_file
+from rsna_det.files.atomic import whole_file
 from rsna_det.structures import Detections
 
 HEADER = ["patientId", "PredictionString"]

@@ -11,8 +11,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
-from rsna_det.evaluation.drawing import BoxedImage, draw_boxes, sheet
-from rsna_det.evaluation.predictions import (
+from rsna_det.drawing.boxes import BoxedImage, draw_boxes, sheet
+from rsna_det.evaluation.tables import (
     candidates_path,
     candidates_table,
     images_path,

@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from rsna_det.atomic import whole_file
+from rsna_det.files.atomic import whole_file
 
 _REMEDY = "free some space or set `paths.runs` to another disk, then go on with `resume=last`"
 # What torch raises on files of other kinds; its unpickler fails on some bytes by a mere KeyError.

@@ -10,7 +10,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
-from rsna_det.atomic import whole_file
+from rsna_det.files.atomic import whole_file
 
 
 class EpochTable(Logger):

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from rsna_det.data.cache import build_cache
+from rsna_det.data.cache.building import build_cache
 from rsna_det.data.datamodule import RsnaDataModule
-from rsna_det.data.folds import fold_report
-from rsna_det.data.selection import limit_images
-from rsna_det.data.synthetic_datamodule import SyntheticDataModule
+from rsna_det.data.labels.folds import fold_report
+from rsna_det.data.labels.selection import limit_images
+from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 from rsna_det.structures import Batch
-from tests.data.presets import preset
+from tests.data.augmentation.presets import preset
 
 OPTIONS: dict[str, Any] = {
     "image_size": 64,

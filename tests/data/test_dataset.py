@@ -4,10 +4,10 @@ import pytest
 import torch
 from jaxtyping import UInt8
 
+from rsna_det.data.cache.pixels import DicomSource
 from rsna_det.data.dataset import RadiographDataset, collate
-from rsna_det.data.pixels import DicomSource
 from rsna_det.structures import Category
-from tests.data.presets import preset
+from tests.data.augmentation.presets import preset
 
 
 class DrawnSource(DicomSource):

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rsna_det.evaluation.predictions import CANDIDATES_SCHEMA, candidate_rows, read_table, write_table
+from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, candidate_rows, read_table, write_table
 
 
 def frame(entries: Sequence[tuple[str, float]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs, true_boxes
-from rsna_det.evaluation.predictions import (
+from rsna_det.evaluation.tables import (
     TRUTH_SCHEMA,
     candidates_path,
     candidates_table,

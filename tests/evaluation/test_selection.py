@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from rsna_det.evaluation.grid import Grid
 from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
-from rsna_det.evaluation.thresholds import Grid
 from tests.oracles import selection as oracle
 
 

@@ -13,7 +13,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
-from rsna_det.evaluation.drawing import BoxedImage
+from rsna_det.drawing.boxes import BoxedImage
 from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.callbacks import DetectionImages, EncoderFreeze, EpochSeed, FiniteLoss
 from rsna_det.training.gather import gather_tables

@@ -1,0 +1,1 @@
+"""Configurations: composed by Hydra, checked against signatures, handed on as typed options."""

@@ -1,0 +1,111 @@
+"""Compose a configuration from conf/ and the command line, and build what it describes."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rsna_det.config.targets import with_todays_targets
+from rsna_det.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a primary configuration.
+
+    Args:
+        name: of the file in conf/, without suffix.
+        overrides: in Hydra's syntax.
+
+    Raises:
+        ConfigError: for an unknown key, group or choice; with the choices or the closest keys.
+    """
+    # Within an entry point Hydra is initialised already, with the same folder.
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return compose(name, overrides=list(overrides))
+        except OverrideParseException as error:
+            raise ConfigError(
+                f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
+                "in it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
+            ) from error
+        except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(_with_suggestions(name, overrides, error)) from error
+
+
+def build(node: DictConfig | Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN401
+    """Call a node's ``_target_`` with the node's values, as plain containers, and with parts that were built before.
+
+    Parts are handed over as they are: Hydra itself would turn a dataclass among them into a configuration. A target
+    that has moved since the node was written is found at its new place.
+
+    Args:
+        node: with ``_target_``.
+        parts: further keyword arguments.
+
+    Raises:
+        ConfigError: for values that the target cannot take, beside what it raises itself.
+    """
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    described = OmegaConf.create(with_todays_targets(plain))
+    try:
+        return instantiate(described, _partial_=True, _convert_="all")(**parts)
+    except TypeError as error:
+        raise ConfigError(f"{described._target_} cannot be built from its options: {error}") from error
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What a constructor raised, out of Hydra's wrapping."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def closest(name: str, names: Mapping[str, object] | Sequence[str]) -> str:
+    """The end of an error's sentence: the names most like one that does not exist, or all of them."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"; the closest: {', '.join(close)}" if close else f"; it takes: {', '.join(names)}"
+
+
+def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> str:
+    """Hydra's message, and the closest keys for each override that names none."""
+    messages = [str(error)]
+    if error.__cause__ is not None and str(error.__cause__) not in messages[0]:
+        messages.append(str(error.__cause__))
+    try:
+        base = compose(name, overrides=[o for o in overrides if override_key(o) in _group_names()])
+    except (HydraException, OmegaConfBaseException):
+        return "\n".join(messages)
+    known = list(_keys(OmegaConf.to_container(base, resolve=False), ""))
+    for override in overrides:
+        key = override_key(override)
+        if not override.startswith(("+", "~", "hydra")) and key not in known and key not in _group_names():
+            messages.append(f"there is no option {key}{closest(key, [*known, *_group_names()])}")
+    return "\n".join(messages)
+
+
+def override_key(override: str) -> str:
+    """What an override changes: its key without Hydra's marks and package."""
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def _group_names() -> set[str]:
+    return {path.name for path in CONF.iterdir() if path.is_dir()}
+
+
+def _keys(node: object, path: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, child in node.items():
+            own = f"{path}.{key}" if path else str(key)
+            yield own
+            yield from _keys(child, own)

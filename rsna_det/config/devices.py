@@ -1,0 +1,54 @@
+"""One process or several: what was started has to be what the trainer expects, or processes wait for each other."""
+
+import os
+
+from omegaconf import DictConfig
+
+from rsna_det.errors import ConfigError
+
+_SEVERAL_NODES = (
+    "start one process per GPU on every node, `srun python -m rsna_det.train trainer=ddp trainer.num_nodes=2 ...` in a "
+    "job of 2 nodes, or on each of them `torchrun --nnodes=2 --nproc-per-node=gpu --rdzv-backend=c10d "
+    "--rdzv-endpoint=<first node>:29500 -m rsna_det.train trainer=ddp trainer.num_nodes=2 ...`"
+)
+
+
+def check_processes(trainer: DictConfig, *, sweep: bool) -> None:
+    """Hold a trainer's options against the processes that torchrun or srun started, if one of them did.
+
+    Args:
+        trainer: the trainer's node of a configuration.
+        sweep: whether the run is one of a sweep.
+
+    Raises:
+        ConfigError: for several devices in a sweep, several nodes without a program that starts on them, or several
+            processes of a trainer for one.
+    """
+    several = is_distributed(trainer)
+    if several and sweep:
+        raise ConfigError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
+    program, started = _started()
+    if trainer.num_nodes > 1 and program is None:
+        raise ConfigError(
+            f"trainer.num_nodes is {trainer.num_nodes}, but neither srun nor torchrun started this process: "
+            f"{_SEVERAL_NODES}"
+        )
+    if started > 1 and not several:
+        raise ConfigError(
+            f"{program} started {started} processes, but this trainer is for one: set trainer=ddp, or start one process"
+        )
+
+
+def is_distributed(trainer: DictConfig) -> bool:
+    """Whether the trainer works on more than one device."""
+    return str(trainer.strategy).startswith("ddp") or trainer.devices not in (1, "1") or trainer.num_nodes > 1
+
+
+def _started() -> tuple[str | None, int]:
+    """The program that started this process among others, and how many."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun", int(os.environ["WORLD_SIZE"])
+    # Of a step, so of srun: in a job's own shell there is one process, whatever the job asked for.
+    if "SLURM_STEP_NUM_TASKS" in os.environ:
+        return "srun", int(os.environ["SLURM_STEP_NUM_TASKS"])
+    return None, 1

@@ -1,0 +1,1 @@
+"""The paper's augmentation presets: geometry, transforms, example sheets."""

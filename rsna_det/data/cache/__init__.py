@@ -1,0 +1,1 @@
+"""Decoded radiographs in one memory-mapped array: building, index, decoding workers, resizing."""

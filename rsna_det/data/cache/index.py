@@ -1,0 +1,128 @@
+"""What a pixel cache knows of its sources: which file became which row, and whether that file is still the same.
+
+The index has one JSON object a line and only ever grows while a cache is built, so that a killed run loses no more
+than its last, half-written line.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rsna_det.data.dicom.reading import find_dicoms
+from rsna_det.files.atomic import whole_file
+
+# Raised whenever the same file would be decoded or resized to other pixels than before.
+DECODER_VERSION = 1
+IMAGE_FOLDER = "stage_2_train_images"
+PIXELS_FILE = "pixels.npy"
+INDEX_FILE = "index.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One decoded file; ``height`` and ``width`` in source pixels, ``file_size`` in bytes."""
+
+    image_id: str
+    row: int
+    height: int
+    width: int
+    file_size: int
+    mtime_ns: int
+    digest: str
+
+    def with_time(self, mtime_ns: int) -> "Entry":
+        """The entry of a file that was touched and not changed."""
+        return replace(self, mtime_ns=mtime_ns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One DICOM file as it lies on disk now."""
+
+    image_id: str
+    path: Path
+    file_size: int
+    mtime_ns: int
+
+
+def find_sources(root: Path) -> list[Source]:
+    """The training images below ``root``, sorted by image id: their place in this list is their row.
+
+    Raises:
+        FileNotFoundError: there is no such folder or no ``.dcm`` file in it.
+    """
+    paths = find_dicoms(root / IMAGE_FOLDER)
+    if not paths:
+        raise FileNotFoundError(f"{root / IMAGE_FOLDER} holds no .dcm file: is {root} the challenge's folder?")
+    stats = [(image_id, path, path.stat()) for image_id, path in sorted(paths.items())]
+    return [Source(image_id=i, path=p, file_size=s.st_size, mtime_ns=s.st_mtime_ns) for i, p, s in stats]
+
+
+def cache_folder(*, root: Path, cache_dir: Path, side: int, sources: Iterable[Source]) -> Path:
+    """The folder of the cache of exactly these files: its name ends in a hash of all that decides the pixels."""
+    inputs = json.dumps([DECODER_VERSION, side, [[source.image_id, source.file_size] for source in sources]])
+    key = hashlib.blake2b(inputs.encode()).hexdigest()[:12]
+    return cache_dir / f"{folder_prefix(root=root, side=side)}{key}"
+
+
+def folder_prefix(*, root: Path, side: int) -> str:
+    """How the names of all caches of ``root`` at ``side`` begin, whatever the state of its files."""
+    return f"{root.resolve().name}_{side}px_"
+
+
+def digest(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def read_index(file: Path) -> dict[str, Entry]:
+    """Image id -> entry, the last one of an image counting; a line that was not finished is passed over."""
+    if not file.is_file():
+        return {}
+    lines = file.read_text(encoding="utf-8").split("\n")
+    # Text behind the last line break is the beginning of a line that a killed run did not finish.
+    entries = [Entry(**json.loads(line)) for line in lines[:-1] if line]
+    return {entry.image_id: entry for entry in entries}
+
+
+def write_index(file: Path, entries: Iterable[Entry]) -> None:
+    """Writes a whole index at once: it is there complete or not at all."""
+    with whole_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(_line(entry) for entry in entries)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def append_to_index(file: Path, entries: Iterable[Entry]) -> None:
+    """Adds entries and returns when they are on disk."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.writelines(_line(entry) for entry in entries)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def find_changed(entries: Mapping[str, Entry], sources: Iterable[Source]) -> list[Source]:
+    """Files whose content is another one than when it was decoded.
+
+    Size and time of change tell at once that most are the same; only a file with a new time is read.
+    """
+    changed, suspects = list[Source](), list[Source]()
+    for source in sources:
+        entry = entries[source.image_id]
+        if entry.file_size != source.file_size:
+            changed.append(source)
+        elif entry.mtime_ns != source.mtime_ns:
+            suspects.append(source)
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(digest, [source.path for source in suspects])
+        changed += [s for s, value in zip(suspects, digests, strict=True) if value != entries[s.image_id].digest]
+    return changed
+
+
+def _line(entry: Entry) -> str:
+    return json.dumps(asdict(entry)) + "\n"

@@ -1,0 +1,115 @@
+"""Where a radiograph's square of pixels comes from: the cache, or its DICOM file when there is none."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from rsna_det.data.cache.resize import fit_square
+from rsna_det.data.dicom.reading import read_radiograph, read_size
+
+
+class PixelSource(Protocol):
+    """Image id -> pixels. Every source gives the same pixels for the same file and side."""
+
+    @property
+    def side(self) -> int:
+        """Side of the squares in network pixels."""
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of each radiograph in source pixels."""
+
+    def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
+        """The radiograph fitted into a square (see :func:`rsna_det.data.cache.resize.fit_square`)."""
+
+
+class DicomSource:
+    """Decodes the DICOM file anew at every read.
+
+    Args:
+        paths: the file of each image id.
+        side: side of the squares in network pixels.
+
+    Raises:
+        ValueError: ``side`` is below 1.
+    """
+
+    def __init__(self, *, paths: Mapping[str, Path], side: int) -> None:
+        if side < 1:
+            raise ValueError(f"side must be at least 1 pixel, got {side}")
+        self.side = side
+        self._paths = dict(paths)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of each radiograph in source pixels; the first use reads every file's header."""
+        return {image_id: read_size(path) for image_id, path in self._paths.items()}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._paths
+
+    def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
+        return self.read(image_id)
+
+    def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
+        """The radiograph fitted into a square.
+
+        Raises:
+            DicomError: the file is missing or cannot be read as a radiograph.
+            KeyError: there is no such image.
+        """
+        if image_id not in self._paths:
+            raise KeyError(f"no DICOM file for image {image_id!r} among {len(self._paths)}")
+        return fit_square(read_radiograph(self._paths[image_id]), self.side)
+
+
+class PixelCache:
+    """Decoded radiographs in one memory-mapped file, ``uint8 [images, side, side]``.
+
+    Cheap to pickle: a process that gets it opens the file itself, at its first read.
+
+    Args:
+        file: the ``.npy`` file.
+        side: side of the squares in network pixels.
+        rows: the row of each image id.
+        sizes: height and width of each radiograph in source pixels.
+    """
+
+    def __init__(self, *, file: Path, side: int, rows: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]) -> None:
+        self.file = file
+        self.side = side
+        self.sizes: Mapping[str, tuple[int, int]] = dict(sizes)
+        self._rows = dict(rows)
+
+    @cached_property
+    def _pixels(self) -> UInt8[np.ndarray, "images side side"]:
+        return np.asarray(np.load(self.file, mmap_mode="r", allow_pickle=False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._rows
+
+    def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
+        return self.read(image_id)
+
+    def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
+        """The radiograph fitted into a square: a read-only view of the file, nothing is copied.
+
+        Raises:
+            KeyError: there is no such image.
+        """
+        if image_id not in self._rows:
+            raise KeyError(f"no image {image_id!r} among {len(self._rows)} in {self.file}")
+        return np.asarray(self._pixels[self._rows[image_id]])

@@ -1,0 +1,1 @@
+"""DICOM files -> grey values: discovery, reading, display transforms."""

@@ -1,0 +1,124 @@
+"""Finds the DICOM files that a command line names, with or without suffix, and gives each an id."""
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsna_det.files.paths import matching_paths
+
+log = logging.getLogger(__name__)
+
+# Of files without one of these the whole name is the id: a name such as 1.2.840.113619 has dots and no suffix.
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_MAGIC = b"DICM"
+_MAGIC_AT = 128
+# The table of contents of a medium: a DICOM file without an image.
+_CONTENTS = "DICOMDIR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A file, and its path below the folder in which it was found."""
+
+    path: Path
+    relative: Path
+
+    @property
+    def stem(self) -> str:
+        name = self.relative.name
+        return self.relative.stem if self.relative.suffix.lower() in _SUFFIXES else name
+
+
+def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
+    """Image id -> file, sorted by id.
+
+    Folders are searched to any depth for files with a DICOM suffix or DICOM's mark behind the preamble, and so are the
+    files that a glob matches; others are left out with a warning, hidden ones without. A file that is named itself is
+    taken as it is. The id is the file's stem; where two share one, the path below the folder with ``_`` for separators,
+    and a warning says so. Other characters than letters, digits, ``.``, ``_`` and ``-``
+    become ``_``, since ids name files (see :data:`rsna_det.data.labels.csv_tables.SAFE_ID`).
+
+    Args:
+        places: a folder, a file, a glob, or several.
+
+    Raises:
+        FileNotFoundError: for a place that matches nothing, or that holds no DICOM file.
+    """
+    found: dict[Path, _Found] = {}
+    others: dict[Path, Path] = {}
+    for place in [places] if isinstance(places, str) else places:
+        itself = Path(place).expanduser()
+        paths = [p for p in matching_paths(place, option="images") if p == itself or not _is_passed_over(p.name)]
+        files = [file for path in paths for file in _files(path)]
+        taken = [file for file in files if file.path == itself or _is_dicom(file.path)]
+        if not taken:
+            raise FileNotFoundError(f"images={place}: no DICOM file is in it; is it the right folder?")
+        for file in taken:
+            found.setdefault(file.path.resolve(), file)
+        others |= {file.path.resolve(): file.path for file in files if file not in taken}
+    _warn_of_others([path for resolved, path in others.items() if resolved not in found])
+    return dict(sorted(_with_ids(sorted(found.values(), key=lambda file: str(file.path)))))
+
+
+def _files(path: Path) -> Iterator[_Found]:
+    """The file, or the folder's files but hidden ones and tables of contents."""
+    if not path.is_dir():
+        yield _Found(path=path, relative=Path(path.name))
+        return
+    for folder, names, files in os.walk(path):
+        names[:] = sorted(name for name in names if not _is_passed_over(name))
+        for file in (Path(folder) / name for name in sorted(files) if not _is_passed_over(name)):
+            yield _Found(path=file, relative=file.relative_to(path))
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name == _CONTENTS
+
+
+def _warn_of_others(files: Sequence[Path]) -> None:
+    if files:
+        log.warning("%d files are no DICOM files and are left out (the first: %s)", len(files), files[0])
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with file.open("rb") as stream:
+            stream.seek(_MAGIC_AT)
+            return stream.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        # Not for a folder's other files to stop the work: one that is a radiograph has a suffix or can be read.
+        return False
+
+
+def _with_ids(files: Sequence[_Found]) -> Iterator[tuple[str, Path]]:
+    counts = Counter(_safe(file.stem) for file in files)
+    shared = [name for name, count in counts.items() if count > 1]
+    if shared:
+        total = sum(counts[name] for name in shared)
+        log.warning("%d files share their name with another (the first: %s): ids have their folders", total, shared[0])
+    taken = {name for name, count in counts.items() if count == 1}
+    for file in files:
+        name = _safe(file.stem)
+        if counts[name] > 1:
+            name = _free("_".join([*map(_safe, file.relative.parts[:-1]), name]), taken)
+            taken.add(name)
+        yield name, file.path
+
+
+def _safe(name: str) -> str:
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    return f"_{safe[1:]}" if safe.startswith(".") else safe
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 2, name
+    while free in taken:
+        free = f"{name}_{number}"
+        number += 1
+    return free

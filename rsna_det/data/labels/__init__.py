@@ -1,0 +1,1 @@
+"""Label tables -> one row per image: reading, checks, true patients, folds."""

@@ -1,0 +1,1 @@
+"""Drawn radiographs in the challenge's layout: anatomy, pathology, DICOM files, a data module."""

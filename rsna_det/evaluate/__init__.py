@@ -1,0 +1,1 @@
+"""The command that scores runs and predictions: ``python -m rsna_det.evaluate``."""

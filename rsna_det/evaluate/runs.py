@@ -1,0 +1,165 @@
+"""The evaluation of runs: the grid, the choice of an operating point, and the report."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from rsna_det.config.console import table_of
+from rsna_det.errors import ConfigError
+from rsna_det.evaluate.run_report import NOTHING_RIGHT, RunScores, evidence, write_run_scores
+from rsna_det.evaluation.grid import Grid, score_grid
+from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, write_operating_point
+from rsna_det.evaluation.operating_report import make_report
+from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
+from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
+from rsna_det.runs.agreement import common_settings, run_folders, told_differences
+
+log = logging.getLogger(__name__)
+
+
+def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
+    """Evaluate the runs that ``config.runs`` names and write everything into ``folder``.
+
+    Returns:
+        The numbers of the report, with ``honest_map`` and ``optimistic_map``.
+
+    Raises:
+        ConfigError: if there are no such runs, they are not folds of one experiment, or lack the wanted epoch.
+        FileNotFoundError: if a run has no tables.
+        ValueError: if a table is damaged, or an image is in two folds.
+    """
+    folders = run_folders(config.runs)
+    decoding, image_size = common_settings(folders)
+    joined = open_runs(folders)
+    _say_what_is_missing(joined)
+    if config.epoch is not None and config.epoch not in joined.epochs:
+        raise ConfigError(f"epoch is {config.epoch}; every run has tables of the epochs {list(joined.epochs)}")
+    point = OperatingPoint(
+        image_size=image_size,
+        score_floor=decoding.score_floor,
+        max_candidates=decoding.max_candidates,
+        nms_iou=decoding.nms_iou,
+        relative_cut=decoding.relative_cut,
+        cut=decoding.cut,
+        size_rule=_size_rule(config.size_rule),
+    )
+    cuts = decoding.cuts if config.cut_grid is None else replace(decoding, cut_grid=config.cut_grid).cuts
+    scores = replace(_measure(config, joined, point, cuts), differences=tuple(told_differences(folders)))
+    write_run_scores(scores, folder)
+    places = [folder, *(f / "checkpoints" for f in folders if config.save_operating_point)]
+    for place in places:
+        _save_point(scores.report.point, evidence(scores), place)
+    _show(scores, folder)
+    return scores.report.numbers | {"honest_map": scores.honest_map, "optimistic_map": scores.chosen.score}
+
+
+def _size_rule(name: str) -> str:
+    if name == "percentile":
+        raise ConfigError(
+            "size_rule=percentile needs an ensemble's head outputs: `python -m rsna_det.predict` applies it"
+        )
+    return name
+
+
+def _say_what_is_missing(joined: OutOfFold) -> None:
+    for folder in joined.folders:
+        if not (folder / "result.json").is_file():
+            log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
+    if joined.partial_epochs:
+        log.warning("only some runs have tables of the epochs %s: they are left out", list(joined.partial_epochs))
+    if joined.missing_folds:
+        log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
+
+
+def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> RunScores:
+    grid = _grid(config, joined, point, cuts)
+    fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
+    allowed = restricted(
+        grid,
+        epochs=None if config.epoch is None else [config.epoch],
+        nms_ious=None if config.choose_nms_iou else [_value(config.nms_iou, point.nms_iou)],
+        cuts=None if config.cut is None else [config.cut],
+    )
+    chosen = best_cell(allowed, group=0)
+    if chosen.score == 0:
+        log.warning(NOTHING_RIGHT)
+    predicted = joined.predicted(chosen.epoch)
+    report = make_report(
+        images=joined.images,
+        rows=joined.candidates(chosen.epoch),
+        point=replace(point, cut=chosen.cut, nms_iou=chosen.nms_iou, epoch=chosen.epoch),
+        p_opacity=predicted["p_opacity"].to_numpy(np.float64),
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    capped = predicted.loc[predicted["candidates_before_cap"] > point.max_candidates]
+    return RunScores(
+        joined=joined,
+        grid=grid,
+        chosen=chosen,
+        selection=honest_selection(replace(allowed, sums=allowed.sums[1:], counts=allowed.counts[1:])),
+        report=report,
+        capped=capped[["image_id", "candidates_before_cap"]],
+        fixed=best_cell(fixed, group=0),
+    )
+
+
+def _grid(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> Grid:
+    """All images, and the halves of the patients, at every cut and NMS IoU that is configured or chosen."""
+    everything = torch.ones(1, len(joined.images), dtype=torch.bool)
+    halves = patient_halves(joined.images["true_patient"].tolist(), splits=config.splits, seed=config.seed)
+    cuts = _with(cuts, point.cut, config.cut)
+    if cuts[0] < point.score_floor:
+        raise ConfigError(
+            f"a cut of {cuts[0]} is below the runs' score floor of {point.score_floor}: nothing is stored there"
+        )
+    return score_grid(
+        epochs=((epoch, joined.candidates(epoch)) for epoch in joined.epochs),
+        truths=joined.truths,
+        groups=torch.cat([everything, halves]),
+        cuts=cuts,
+        nms_ious=_with(config.nms_ious, point.nms_iou, config.nms_iou),
+        relative_cut=point.relative_cut,
+        rescale_factor=point.rescale_factor if point.size_rule == "rescale" else 1.0,
+    )
+
+
+def _with(values: Sequence[float], *more: float | None) -> list[float]:
+    return sorted({*values, *(value for value in more if value is not None)})
+
+
+def _value(given: float | None, otherwise: float) -> float:
+    return otherwise if given is None else given
+
+
+def _save_point(point: OperatingPoint, chosen_on: dict[str, Any], place: Path) -> None:
+    if place.is_dir():
+        write_operating_point(point, place / OPERATING_POINT, evidence=chosen_on)
+    else:
+        log.warning("there is no folder %s to write the operating point into", place)
+
+
+def _show(scores: RunScores, folder: Path) -> None:
+    numbers = scores.report.numbers
+    point = scores.report.point
+    patients = numbers["true_patients"] if scores.report.knows_patients else "no map"
+    rows = {
+        "mAP, optimistic (95% interval)": str(scores.report.score),
+        "mAP, honest": f"{scores.honest_map:.4f}",
+        "mAP, last epoch, run's own cut": f"{scores.fixed.score:.4f}",
+        "operating point": f"epoch {point.epoch}, cut {point.cut:g}, NMS IoU {point.nms_iou:g}",
+        "sensitivity, false positives/image": (
+            f"{numbers['sensitivity']:.3f}, {numbers['false_positives_per_image']:.3f}"
+        ),
+        "COCO AP50, AP": f"{numbers['coco_ap50']:.4f}, {numbers['coco_ap']:.4f}",
+        "AUC best box, global class": f"{numbers['auc_best_box']:.4f}, {numbers['auc_global']:.4f}",
+        "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
+        "report": str(folder / "report.md"),
+    }
+    table_of(f"out-of-fold evaluation, {len(scores.joined.folders)} run(s)", rows)

@@ -1,0 +1,134 @@
+"""The challenge's score for every epoch, NMS IoU and score cut at once (paper, section 6 and figure 8).
+
+Exact for the candidates that were stored. What makes it fast: what a detection hits does not depend on weaker ones,
+so that one NMS serves all cuts; and an image without true boxes scores 0 or does not count, which its best candidate
+alone decides.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from rsna_det.evaluation.metric import scores_of_lists
+from rsna_det.evaluation.operating_point import resized_detections
+from rsna_det.evaluation.tables import CandidateRows
+
+# Images whose detections are matched with true boxes together: bounds the memory.
+_TOGETHER = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The challenge's score over groups of images, as sums and counts.
+
+    Attributes:
+        epochs: of the first axis of the grid.
+        nms_ious: of the second.
+        cuts: of the third.
+        sums: of the images' scores, for each group.
+        counts: images of each group that count.
+    """
+
+    epochs: tuple[int, ...]
+    nms_ious: tuple[float, ...]
+    cuts: tuple[float, ...]
+    sums: Float64[Tensor, "groups epochs nms_ious cuts"]
+    counts: Int[Tensor, "groups epochs nms_ious cuts"]
+
+    @property
+    def scores(self) -> Float64[Tensor, "groups epochs nms_ious cuts"]:
+        """Mean over the images that count; NaN where none does."""
+        return self.sums / self.counts
+
+
+def score_grid(
+    *,
+    epochs: Iterable[tuple[int, CandidateRows]],
+    truths: Sequence[Float[Tensor, "_ 4"]],
+    groups: Bool[Tensor, "groups images"],
+    cuts: Sequence[float],
+    nms_ious: Sequence[float],
+    relative_cut: float,
+    rescale_factor: float,
+) -> Grid:
+    """Score every cell of (epoch, NMS IoU, cut) over several groups of images.
+
+    Args:
+        epochs: number and candidates of each; taken one at a time, so that one epoch's candidates are in memory.
+        truths: true boxes of each image, source pixels.
+        groups: which images belong to each group.
+        cuts: a detection counts if its score is above; 0 or more.
+        nms_ious: of two boxes that overlap by more, the better scored stays.
+        relative_cut: a box scored below this share of its image's best is dropped.
+        rescale_factor: the detections' width and height times this before they are matched; 1 leaves them.
+
+    Raises:
+        ValueError: if there is no epoch, NMS IoU or cut of 0 or more, or an epoch has another number of images.
+    """
+    if not cuts or not nms_ious or not min(cuts) >= 0:
+        raise ValueError(f"expected cuts of 0 or more and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}")
+    members = groups.double()
+    options: dict[str, Any] = {"cuts": cuts, "relative_cut": relative_cut, "rescale_factor": rescale_factor}
+    numbers, sums, counts = [], [], []
+    for number, rows in epochs:
+        by_nms = [image_scores_at_cuts(rows=rows, truths=truths, nms_iou=nms_iou, **options) for nms_iou in nms_ious]
+        scores = torch.stack(by_nms, dim=1).flatten(1)
+        shape = (len(groups), len(nms_ious), len(cuts))
+        numbers.append(number)
+        sums.append((members @ scores.nan_to_num(0)).view(shape))
+        counts.append((members @ (~scores.isnan()).double()).long().view(shape))
+    if not numbers:
+        raise ValueError("expected the candidates of one epoch or more, got none")
+    return Grid(
+        epochs=tuple(numbers),
+        nms_ious=tuple(nms_ious),
+        cuts=tuple(cuts),
+        sums=torch.stack(sums, dim=1),
+        counts=torch.stack(counts, dim=1),
+    )
+
+
+def image_scores_at_cuts(
+    *,
+    rows: CandidateRows,
+    truths: Sequence[Float[Tensor, "_ 4"]],
+    cuts: Sequence[float],
+    nms_iou: float,
+    relative_cut: float,
+    rescale_factor: float,
+) -> Float64[Tensor, "images cuts"]:
+    """Each image's score at every cut; NaN where an image has neither a true box nor a detection.
+
+    Arguments as those of :func:`score_grid`.
+
+    Raises:
+        ValueError: if there are not as many truths as images.
+    """
+    if len(rows) != len(truths):
+        raise ValueError(f"expected candidates of each of {len(truths)} images, got those of {len(rows)}")
+    limits = torch.tensor(cuts, dtype=torch.float64)
+    starts, ends = rows.offsets[:-1], rows.offsets[1:]
+    best = torch.zeros(len(rows), dtype=torch.float64)
+    best[ends > starts] = rows.scores[starts[ends > starts]].double()
+    # Right for images without true boxes; those with are filled in below.
+    scores = torch.where(best[:, None] > limits, 0.0, torch.full_like(limits, torch.nan))
+    num_truths = torch.tensor([len(boxes) for boxes in truths])
+    for together in torch.split(num_truths.nonzero()[:, 0], _TOGETHER):
+        found = [
+            resized_detections(
+                boxes=rows.boxes[own],
+                scores=rows.scores[own],
+                nms_iou=nms_iou,
+                relative_cut=relative_cut,
+                cut=min(cuts),
+                factor=rescale_factor,
+            )
+            for own in (slice(int(starts[index]), int(ends[index])) for index in together.tolist())
+        ]
+        true_boxes = [truths[index] for index in together.tolist()]
+        scores[together] = scores_of_lists(detections=found, truths=true_boxes, cuts=cuts)
+    return scores

@@ -1,0 +1,155 @@
+"""The operating point: every number between candidates and detections, as a small file beside the checkpoints.
+
+Evaluation chooses it and writes it, prediction reads it, and both get their detections from
+:func:`image_detections`: hence the same score on the same images.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import yaml
+from jaxtyping import Float
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from rsna_det.boxes.decoding import detections
+from rsna_det.boxes.geometry import scale_about_centre
+from rsna_det.evaluation.tables import CandidateRows
+from rsna_det.files.atomic import write_text
+from rsna_det.structures import Detections
+
+OPERATING_POINT = "operating_point.yaml"
+"""The file's name, in a run's ``checkpoints`` folder and in a folder of predictions."""
+
+SIZE_RULES = ("none", "percentile", "rescale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """How detections are made of candidates.
+
+    Attributes:
+        image_size: side of the square that the network sees, network pixels.
+        score_floor: candidates are the boxes scored above it.
+        max_candidates: so many of the best of an image are candidates.
+        nms_iou: of two boxes that overlap by more, the better scored stays.
+        relative_cut: a box scored below this share of its image's best is dropped.
+        cut: a box counts only if its score is above; not below ``score_floor``.
+        size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the agreement of
+            several readers (paper, section 7); ``none`` for data labelled like the training set.
+        size_scale: of the percentile rule: how many times the spread between members is taken off.
+        rescale_factor: of the rescale rule: width and height of a box times this, about its centre; not above 1, since
+            a larger box could reach out of its image.
+        epoch: at which it was chosen; None where it was not.
+
+    Raises:
+        ValueError: for a number out of range (floor, cuts and NMS IoU lie between 0 and 1) or an unknown rule.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    image_size: int
+    score_floor: float
+    max_candidates: int
+    nms_iou: float
+    relative_cut: float
+    cut: float
+    size_rule: str = "none"
+    size_scale: float = 1.6
+    rescale_factor: float = 0.875
+    epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("score_floor", "nms_iou", "relative_cut", "cut"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if self.image_size < 1 or self.max_candidates < 1:
+            raise ValueError(
+                f"image_size is {self.image_size} and max_candidates {self.max_candidates}; expected 1 or more"
+            )
+        if self.size_rule not in SIZE_RULES:
+            raise ValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
+        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
+            raise ValueError(
+                f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
+                "expected 0 or more, and above 0 but not above 1 (a larger box could reach out of its image)"
+            )
+        if self.epoch is not None and self.epoch < 0:
+            raise ValueError(f"epoch is {self.epoch}; expected 0 or more")
+        if self.cut < self.score_floor:
+            raise ValueError(
+                f"cut is {self.cut}, below the score floor of {self.score_floor}: boxes scored between them are not "
+                "among the candidates, so the cut would not be the one that acts"
+            )
+
+
+def image_detections(rows: CandidateRows, point: OperatingPoint) -> list[Detections]:
+    """The final boxes of every image of a candidates table, source pixels.
+
+    Sizes are corrected last, where the rule says so: the percentile rule has already acted on the candidates, as have
+    the score floor and the cap.
+    """
+    factor = point.rescale_factor if point.size_rule == "rescale" else 1.0
+    numbers = {"nms_iou": point.nms_iou, "relative_cut": point.relative_cut, "cut": point.cut}
+    return [resized_detections(boxes=boxes, scores=scores, **numbers, factor=factor) for boxes, scores in rows]
+
+
+def resized_detections(
+    *,
+    boxes: Float[Tensor, "candidates 4"],
+    scores: Float[Tensor, " candidates"],
+    nms_iou: float,
+    relative_cut: float,
+    cut: float,
+    factor: float,
+) -> Detections:
+    """The detections among one image's candidates, width and height times ``factor``, about their centres.
+
+    Other arguments as those of :func:`~rsna_det.boxes.decoding.detections`.
+    """
+    found = detections(boxes=boxes, scores=scores, nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
+    return found if factor == 1 else replace(found, boxes=scale_about_centre(found.boxes, factor=factor))
+
+
+def write_operating_point(point: OperatingPoint, path: Path, *, evidence: Mapping[str, object]) -> None:
+    """Write the file so that it is whole or not there.
+
+    Args:
+        point: what was chosen.
+        path: of the file.
+        evidence: on what it was chosen, in plain values, for the reader; it is not read back.
+
+    Raises:
+        OSError: if it cannot be written; the message names the file.
+    """
+    header = "# How detections are made of candidates; `python -m rsna_det.predict` reads it. Written by rsna_det.\n"
+    text = header + yaml.safe_dump(asdict(point) | {"evidence": dict(evidence)}, sort_keys=False)
+    write_text(path, text)
+
+
+def read_operating_point(path: Path) -> OperatingPoint:
+    """Read an operating point.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not one, or holds unknown keys or values out of range; the message names the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no operating point {path}: write one with `python -m rsna_det.evaluate`")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            content.pop("evidence", None)
+        point: OperatingPoint = TypeAdapter(OperatingPoint).validate_python(content)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{path} is not an operating point ({wrong}); it holds {_names()}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is not an operating point ({error}); it holds {_names()}") from error
+    return point
+
+
+def _names() -> str:
+    return ", ".join(field.name for field in fields(OperatingPoint))

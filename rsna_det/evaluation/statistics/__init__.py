@@ -1,0 +1,1 @@
+"""Bootstrap intervals, paired comparisons, power and training noise."""

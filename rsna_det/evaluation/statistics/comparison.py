@@ -1,0 +1,205 @@
+"""Variants of one study against a baseline, on the same images: which differences can be told from zero.
+
+Every variant's epoch and cut are chosen honestly (see :mod:`rsna_det.evaluation.selection`), by the same halves of the
+same patients. Several comparisons with one baseline are corrected by Holm's method.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rsna_det.evaluation.grid import Grid, image_scores_at_cuts
+from rsna_det.evaluation.selection import best_cell
+from rsna_det.evaluation.statistics.bootstrap import ImageShares, bootstrap_mean, paired_difference
+from rsna_det.evaluation.statistics.power import LEVEL, requirements
+from rsna_det.evaluation.statistics.training_noise import TrainingNoise
+from rsna_det.evaluation.tables import CandidateRows
+
+
+def honest_shares(
+    *,
+    grid: Grid,
+    halves: Bool[Tensor, "halves images"],
+    candidates: Callable[[int], CandidateRows],
+    truths: Sequence[Float[Tensor, "_ 4"]],
+    relative_cut: float,
+    rescale_factor: float,
+) -> ImageShares:
+    """What each image adds to the honest mean: its score in the cell that was chosen on the half without it.
+
+    Args:
+        grid: over the halves as groups.
+        halves: of :func:`~rsna_det.evaluation.selection.patient_halves`.
+        candidates: of every image at an epoch of the grid.
+        truths: true boxes of each image, source pixels.
+        relative_cut: as the grid was scored with.
+        rescale_factor: likewise.
+
+    Returns:
+        The mean over splits.
+
+    Raises:
+        ValueError: if no image of a half counts in any cell.
+    """
+    chosen = [best_cell(grid, group=group) for group in range(len(halves))]
+    sums, counts = np.zeros(halves.shape[1]), np.zeros(halves.shape[1])
+    for epoch, nms_iou in sorted({(cell.epoch, cell.nms_iou) for cell in chosen}):
+        own = [group for group, cell in enumerate(chosen) if (cell.epoch, cell.nms_iou) == (epoch, nms_iou)]
+        scores = image_scores_at_cuts(
+            rows=candidates(epoch),
+            truths=truths,
+            cuts=[chosen[group].cut for group in own],
+            nms_iou=nms_iou,
+            relative_cut=relative_cut,
+            rescale_factor=rescale_factor,
+        ).numpy()
+        for column, group in enumerate(own):
+            shares = ImageShares.of(scores[:, column])
+            reported = halves[group ^ 1].numpy()
+            sums += shares.sums * reported
+            counts += shares.counts * reported
+    splits = len(halves) / 2
+    return ImageShares(sums=sums / splits, counts=counts / splits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Variants against a baseline.
+
+    Attributes:
+        baseline: the variant that the others are held against.
+        table: one row a variant: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``, ``difference_low``,
+            ``difference_high``, ``standard_error`` (of the difference, over patients), ``training_error`` (of the
+            difference, of what seeds add on all images alike; NaN where it is not known), ``p_value`` and ``p_holm``,
+            the last two NaN for the baseline.
+        images: that were predicted.
+        seeds: of the variant that has fewest.
+        noise: of training; None if there are too few seeds to see it. With it, intervals and p-values hold it.
+    """
+
+    baseline: str
+    table: pd.DataFrame
+    images: int
+    seeds: int
+    noise: TrainingNoise | None
+
+
+def compare(
+    variants: Mapping[str, Sequence[ImageShares]],
+    *,
+    baseline: str,
+    true_patients: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Every variant's mean, and its paired difference to the baseline.
+
+    Args:
+        variants: what each image adds, seed by seed, by name; all of the same images in the same order. The seeds of a
+            variant are averaged image by image.
+        baseline: the variant that the others are held against.
+        true_patients: of each image.
+        resamples: of the patients, the same for all.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the baseline is not among the variants, one has no seed, or one is of another number of images.
+    """
+    if baseline not in variants:
+        raise ValueError(f"the baseline {baseline} is not among the variants {', '.join(variants)}")
+    if not all(variants.values()):
+        raise ValueError("every variant needs one seed or more")
+    noise = TrainingNoise.estimated(variants, true_patients=true_patients)
+    draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
+    rows = [{"variant": name} | _row(own, variants[baseline], noise, draw) for name, own in variants.items()]
+    table = pd.DataFrame(rows)
+    table.loc[table["variant"] == baseline, ["training_error", "p_value"]] = math.nan
+    return Comparison(
+        baseline=baseline,
+        table=table.assign(p_holm=holm(table["p_value"].to_numpy(np.float64))),
+        images=len(true_patients),
+        seeds=min(map(len, variants.values())),
+        noise=noise,
+    )
+
+
+def _row(
+    own: Sequence[ImageShares], base: Sequence[ImageShares], noise: TrainingNoise | None, draw: Mapping[str, Any]
+) -> dict[str, float]:
+    """A variant's mean, and its difference to the baseline; of the baseline itself that is 0, whatever the noise."""
+    errors = {"draws": draw["resamples"], "seed": draw["seed"]}
+    alone = noise.common_errors(len(own), **errors) if noise else None
+    against = noise.common_errors(len(own), len(base), **errors) if noise and own is not base else None
+    shares = ImageShares.mean(own)
+    mean = bootstrap_mean(shares, further_errors=alone, **draw)
+    more = paired_difference(shares, ImageShares.mean(base), further_errors=against, **draw)
+    return {
+        "map": mean.estimate,
+        "map_low": mean.low,
+        "map_high": mean.high,
+        "difference": more.estimate,
+        "difference_low": more.low,
+        "difference_high": more.high,
+        "standard_error": more.standard_error,
+        "training_error": noise.common_error(len(own), len(base)) if noise else math.nan,
+        "p_value": more.p_value,
+    }
+
+
+def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " comparisons"]:
+    """Holm's step-down correction: the chance of one false difference among all stays below the level; NaN stays."""
+    corrected = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(~np.isnan(p_values))
+    highest = 0.0
+    for rank, index in enumerate(known[np.argsort(p_values[known], kind="stable")]):
+        highest = max(highest, min(1.0, float(p_values[index]) * (len(known) - rank)))
+        corrected[index] = highest
+    return corrected
+
+
+def conclusion(comparison: Comparison, *, folds: int) -> str:
+    """What a comparison says and does not say, in sentences.
+
+    Args:
+        comparison: of at least two variants.
+        folds: whose images were predicted.
+    """
+    table, baseline = comparison.table, comparison.baseline
+    others = table[table["variant"] != baseline]
+    told = others[others["p_holm"] < LEVEL]
+    named = ", ".join(f"{row.variant} ({row.difference:+.4f})" for row in told.itertuples())
+    first = (
+        f"Told from zero against {baseline} (Holm, {LEVEL:g}): {named}."
+        if named
+        else f"No difference to {baseline} can be told from zero (Holm, {LEVEL:g})."
+    )
+    needs = requirements(
+        standard_error=float(others["standard_error"].median()),
+        noise=comparison.noise,
+        images=comparison.images,
+        folds=folds,
+        seeds=comparison.seeds,
+        comparisons=len(others),
+    )
+    return f"{first} {_said_of_noise(comparison)} {needs}"
+
+
+def _said_of_noise(comparison: Comparison) -> str:
+    seeds = comparison.seeds
+    if comparison.noise is None:
+        shown = "one seed a variant does not show it" if seeds == 1 else "two seeds a variant do not show it"
+        return (
+            f"Training noise is left out: {shown}, so that a difference told from zero may be that of two runs and not "
+            "of two methods."
+        )
+    return (
+        f"Intervals and p-values hold training noise: from seed to seed ({seeds} or more a variant) the mAP on the "
+        f"same images has a deviation of {comparison.noise.deviation:.4f}, pooled over the variants; the part of it "
+        f"that is common to all images has one of {comparison.noise.common:.4f}."
+    )

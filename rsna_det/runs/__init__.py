@@ -1,0 +1,1 @@
+"""The life of one training run: its folder, session, resume, provenance, tracking."""

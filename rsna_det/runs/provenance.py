@@ -1,0 +1,162 @@
+"""What a run was made of: ``provenance.json``, written when it starts and completed when it ends."""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from rsna_det.config.compose import CONF
+from rsna_det.data.fingerprint import fingerprint
+from rsna_det.files.atomic import write_text
+
+FILE = "provenance.json"
+CONFIG = "config.yaml"
+
+_GIT_SECONDS = 20
+
+
+class Provenance(Callback):
+    """Keeps one entry for each start of a run, the first and those that go on with it.
+
+    Args:
+        config: composed, with ``run_dir``.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.folder = Path(config.run_dir)
+        self.entry: dict[str, Any] = {}
+        self.data: dict[str, Any] | None = None
+        self._earlier = _starts(self.folder / FILE)
+        self._epoch_started = 0.0
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Write the entry of a start, and how it ended when it does; a killed run stays ``running``."""
+        started = time.perf_counter()
+        self.entry = {"started": _now(), "outcome": "running", **_machine(), "git": git_state(CONF.parent)}
+        self.entry["packages"] = _packages()
+        self._write()
+        try:
+            yield
+        except BaseException as error:
+            self.entry["outcome"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise
+        else:
+            self.entry["outcome"] = "finished"
+        finally:
+            self.entry |= {"ended": _now(), "seconds": round(time.perf_counter() - started, 1)}
+            self._write()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """The data is read and the devices are known."""
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        tables = {"patients_csv": data.patients_csv, "folds_csv": data.folds_csv, "test_ids": data.test_ids}
+        self.data = fingerprint(root=data.root, images=data.images, tables=tables)
+        self.data |= {"root": str(data.root.resolve())}
+        self.entry["device"] = _device(trainer)
+        self._write()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """The checkpoint, if there is one, is read."""
+        if trainer.is_global_zero:
+            self.entry |= {"first_epoch": trainer.current_epoch, "epoch_seconds": []}
+            self._write()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """An epoch's time counts from here."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Its validation is done."""
+        if trainer.is_global_zero:
+            self.entry["epoch_seconds"].append(round(time.perf_counter() - self._epoch_started, 2))
+            self._write()
+
+    @rank_zero_only
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        resolved = OmegaConf.to_yaml(self.config, resolve=True)
+        write_text(self.folder / CONFIG, resolved)
+        record = {
+            "seed": self.config.seed,
+            "configuration": CONFIG,
+            "data": self.data,
+            "starts": [*self._earlier, self.entry],
+        }
+        write_text(self.folder / FILE, json.dumps(record, indent=1) + "\n")
+
+
+def git_state(folder: Path) -> dict[str, str | bool] | None:
+    """Commit of a checkout and whether it has changes of its own; None without git or outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(  # noqa: S603
+                [git, "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=_GIT_SECONDS
+            ).stdout.strip()
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _starts(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(file.read_text())["starts"] if file.is_file() else []
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    jobs = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "CUDA_VISIBLE_DEVICES")
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "command": sys.argv,
+        "environment": {name: os.environ[name] for name in jobs if name in os.environ},
+    }
+
+
+def _device(trainer: Trainer) -> dict[str, Any]:
+    device = trainer.strategy.root_device
+    found: dict[str, Any] = {"type": device.type, "count": trainer.world_size, "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        return found | {"name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return found | {"name": _processor(), "cores": os.cpu_count()}
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _packages() -> dict[str, str]:
+    installed = {str(found.metadata["Name"]): found.version for found in metadata.distributions()}
+    return dict(sorted(installed.items(), key=lambda item: item[0].lower()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,267 @@
+"""Weights & Biases: offline unless asked, and never the reason why a run fails."""
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+# Even offline, wandb would look up the host that it reports its own errors to.
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+os.environ.setdefault("WANDB_SILENT", "true")
+
+import pandas as pd
+import torch
+import wandb
+from jaxtyping import Float
+from lightning_utilities.core.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+from PIL import Image
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+from wandb.errors import CommError
+
+from rsna_det.drawing.boxes import BoxedImage
+from rsna_det.runs.artifacts import METRICS, RunArtifact, run_artifacts
+from rsna_det.structures import Category
+from rsna_det.training.module import LOSS_NAMES
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["offline", "online", "disabled"]
+
+ID_FILE = "wandb_id"
+"""In a run's folder: the id that it keeps when it goes on."""
+
+CONNECT_SECONDS = 5
+
+LONGEST_TAG = 64
+
+EPOCH = "epoch"
+"""Everything logged once an epoch is drawn over it: steps do not compare between runs of different batch sizes."""
+
+PER_EPOCH = ("train/*", "val/*", "learning_rate")
+
+SUMMARIES: dict[str, Literal["min", "max"]] = {
+    **dict.fromkeys(("val/map", "val/map_best", "val/global_accuracy", "val/global_auc"), "max"),
+    **dict.fromkeys((f"{part}/{name}" for part in ("train", "val") for name in (*LOSS_NAMES, "loss")), "min"),
+}
+"""The epoch that a run is summed up by in the dashboard's tables, beside the last."""
+
+
+class RunLogger(WandbLogger):
+    """Lightning's logger, with what a detector's run has besides numbers; what fails in W&B is a warning.
+
+    Args:
+        keep_artifacts: whether :meth:`conclude` logs artifacts.
+        options: Lightning's.
+    """
+
+    def __init__(self, *, keep_artifacts: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self.keep_artifacts = keep_artifacts
+
+    @rank_zero_only
+    def log_detections(self, key: str, images: Sequence[BoxedImage], *, epoch: int, cut: float) -> None:
+        """Log images with true and detected boxes to switch on and off.
+
+        Args:
+            key: their name.
+            images: with boxes in their own pixels.
+            epoch: that they were detected after.
+            cut: score above which a box is among them.
+        """
+        with _warning("the detections"):
+            pictures = [
+                wandb.Image(
+                    Image.fromarray(boxed.image),
+                    caption=f"{boxed.caption}, score above {cut:.2f}",
+                    boxes={
+                        "truth": _boxes(torch.as_tensor(boxed.truths)),
+                        "detections": _boxes(boxed.detections.boxes, boxed.detections.scores),
+                    },
+                )
+                for boxed in images
+            ]
+            self.experiment.log({key: pictures, EPOCH: epoch})
+
+    @rank_zero_only
+    def conclude(self, config: DictConfig) -> None:
+        """Sum up the whole of a finished run, of which this process may have seen the last part, and keep its files.
+
+        None is copied: offline, W&B notes where each lies, and sends it from there when the run is synchronised.
+
+        Args:
+            config: of the run, with ``run_dir``; its files stay as they are.
+        """
+        with _warning("the summary"):
+            self._sum_up(pd.read_csv(Path(config.run_dir) / METRICS))
+        if self.keep_artifacts:
+            with _warning("the artifacts"):
+                for artifact in run_artifacts(config):
+                    self._log_artifact(artifact)
+
+    def _sum_up(self, metrics: pd.DataFrame) -> None:
+        for name in SUMMARIES.keys() & set(metrics.columns):
+            values = metrics[name].dropna()
+            if len(values):
+                kind = SUMMARIES[name]
+                self.experiment.summary[name] = {kind: float(values.agg(kind)), "last": float(values.iloc[-1])}
+
+    def _log_artifact(self, artifact: RunArtifact) -> None:
+        logged = wandb.Artifact(
+            f"{artifact.label}-{self.experiment.id}", artifact.kind, metadata=dict(artifact.metadata)
+        )
+        for name, path in artifact.files.items():
+            logged.add_file(str(path.resolve()), name=name, policy="immutable", skip_cache=True)
+        self.experiment.log_artifact(logged)
+
+
+def wandb_logger(
+    *,
+    mode: Mode,
+    project: str,
+    entity: str | None,
+    group: str,
+    job_type: str,
+    tags: Sequence[str],
+    always: Sequence[str],
+    artifacts: bool,
+    run_dir: str,
+) -> RunLogger:
+    """A logger whose run has the same id whenever its folder is trained on.
+
+    Args:
+        mode: ``offline`` writes into the run's folder, ``online`` sends to the server as well.
+        project: of W&B.
+        entity: team or user of W&B; None for the user's own.
+        group: runs of one group are shown together.
+        job_type: tells runs of one group apart by what they do.
+        tags: of the run.
+        always: tags beside them.
+        artifacts: whether a finished run's tables and best checkpoint are logged.
+        run_dir: the run's folder.
+
+    Raises:
+        wandb.errors.UsageError: online, without being logged in.
+    """
+    folder = Path(run_dir)
+    # WandbLogger would forbid artifacts if it were told `offline`; W&B's own option says it without that.
+    mode = _reachable_mode(mode)
+    logger = RunLogger(
+        keep_artifacts=artifacts,
+        save_dir=str(folder),
+        mode=mode,
+        project=project,
+        entity=entity,
+        group=group,
+        job_type=job_type,
+        tags=_tags([*always, *tags]),
+        # A sweep numbers its cells.
+        name=f"{folder.parent.name}-{folder.name}" if folder.name.isdigit() else folder.name,
+        id=_run_id(folder),
+        resume="allow" if mode == "online" else None,
+    )
+    # Lightning passes an option that wandb no longer has, and wandb warns of it.
+    logger._wandb_init.pop("anonymous", None)  # noqa: SLF001
+    _start(logger, folder)
+    return logger
+
+
+def finish_tracking() -> None:
+    """Close the run, if one is open: the next one in this process would be merged into it."""
+    if wandb.run is not None:
+        with _warning("the end of the run"):
+            wandb.finish()
+
+
+def logged_in() -> bool:
+    """Whether there are credentials for W&B; nobody is asked for them, and no server either."""
+    return wandb.login(prompt=False, verify=False)
+
+
+def default_entity() -> str:
+    """The user or team that runs without ``entity`` go to; asks the server.
+
+    Raises:
+        wandb.errors.Error: without a login or an answer.
+    """
+    return str(wandb.Api().default_entity)
+
+
+def server_problem() -> str | None:
+    """What is wrong with the server's address, None if somebody answers there; W&B would try for 90 seconds."""
+    address = urlsplit(str(wandb.setup().settings.base_url))
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"W&B cannot be reached at {address.netloc} ({error})"
+    return None
+
+
+@rank_zero_only
+def _start(logger: RunLogger, folder: Path) -> None:
+    """Open the run now, and offline where the server cannot be used."""
+    try:
+        experiment = logger.experiment
+    except CommError as error:
+        log.warning("W&B does not answer as it should (%s): going on offline; `wandb sync` sends the run later", error)
+        wandb.teardown()
+        # The failed run may not have let go of its id yet, and Lightning offers no way to change its mind.
+        (folder / ID_FILE).unlink()
+        logger._wandb_init |= {"mode": "offline", "resume": None, "id": _run_id(folder)}  # noqa: SLF001
+        experiment = logger.experiment
+    experiment.define_metric(EPOCH)
+    for name in PER_EPOCH:
+        experiment.define_metric(name, step_metric=EPOCH)
+    for name, kind in SUMMARIES.items():
+        experiment.define_metric(name, step_metric=EPOCH, summary=f"{kind},last")
+
+
+@contextmanager
+def _warning(what: str) -> Iterator[None]:
+    """Whatever W&B raises is no reason to lose a run."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        log.warning("W&B did not take %s (%s: %s)", what, type(error).__name__, error)
+
+
+def _boxes(boxes: Float[Tensor, "boxes 4"], scores: Float[Tensor, " boxes"] | None = None) -> dict[str, Any]:
+    """Boxes as W&B wants them, in the image's pixels."""
+    corners = [dict(zip(("minX", "minY", "maxX", "maxY"), box, strict=True)) for box in boxes.tolist()]
+    label = Category.OPACITY.label
+    data = [
+        {"position": position, "domain": "pixel", "class_id": int(Category.OPACITY), "box_caption": label}
+        for position in corners
+    ]
+    for box, score in zip(data, scores.tolist() if scores is not None else [], strict=False):
+        box |= {"scores": {"score": score}, "box_caption": f"{score:.2f}"}
+    return {"box_data": data, "class_labels": {int(Category.OPACITY): label}}
+
+
+def _tags(texts: Sequence[str]) -> list[str]:
+    """Each once, none empty, as long as W&B allows."""
+    return list(dict.fromkeys(text[:LONGEST_TAG] for text in texts if text))
+
+
+def _reachable_mode(mode: Mode) -> Mode:
+    """The mode itself, or ``offline`` where nobody answers."""
+    problem = server_problem() if mode == "online" else None
+    if problem is None:
+        return mode
+    log.warning("%s: going on offline; `wandb sync` sends the run later", problem)
+    return "offline"
+
+
+def _run_id(folder: Path) -> str:
+    path = folder / ID_FILE
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:12] + "\n")
+    return path.read_text().strip()

@@ -1,0 +1,121 @@
+"""What makes two cells of a study the same: the hash of all in a configuration that can change a run's result."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rsna_det.config.targets import first_target
+from rsna_det.data.cache.index import digest
+from rsna_det.data.labels.reading import CLASS_CSV, LABELS_CSV
+
+# Where things are, who shows them, which machine works: none of it changes what is learnt. A sweep's cell has one
+# device. Hydra's own node and the study are no part of the run.
+NEUTRAL = frozenset({
+    "hydra", "study", "name", "run_dir", "resume", "paths", "logger", "score_untrained",
+    "callbacks.images", "callbacks.plan",
+    "data.num_workers", "data.cache_dir",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.plugins",
+    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
+})  # fmt: skip
+
+FILES = ("data.patients_csv", "data.folds_csv", "data.test_ids", "encoder.weights")
+"""Values that name a file: its content counts, not its place."""
+
+SYNTHETIC = "SyntheticDataModule"
+
+
+def cell_id(config: DictConfig) -> str:
+    """Ten hexadecimal digits, the same for every way of saying the same run.
+
+    Args:
+        config: composed; ``run_dir`` may be missing.
+    """
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+def identity(config: DictConfig) -> dict[str, Any]:
+    """All options that can change the result, flat and resolved, with files as hashes of what they hold."""
+    part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.set_struct(part, value=False)
+    part.run_dir = ""
+    plain: Any = OmegaConf.to_container(part, resolve=True)
+    kept = {key: value for key, value in flat_options(plain) if not _is_neutral(key)}
+    values = kept | _contents(kept)
+    return {key: _exact(key, _stable(key, value)) for key, value in values.items() if value is not _DROPPED}
+
+
+def _stable(key: str, value: Any) -> Any:  # noqa: ANN401
+    """A class that moved to another module is the same class."""
+    return first_target(value) if key.endswith("_target_") else value
+
+
+_DROPPED = object()
+
+
+def flat_options(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a configuration with its dotted path."""
+    for key, value in node.items():
+        own = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict) and value:
+            yield from flat_options(value, own)
+        else:
+            yield own, value
+
+
+def _is_neutral(key: str) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[: n + 1]) in NEUTRAL for n in range(len(parts)))
+
+
+def _contents(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """In place of paths, what lies there; drawn data are what their options say, drawn already or not."""
+    root = Path(str(kept["data.root"])).expanduser()
+    drawn = str(kept["data._target_"]).endswith(SYNTHETIC)
+    found: dict[str, Any] = {"data.root": _DROPPED if drawn else _tables_digest(root)}
+    for key in FILES:
+        path = Path(str(kept[key])).expanduser() if kept.get(key) is not None else None
+        if path is None:
+            continue
+        if drawn and path.is_relative_to(root):
+            found[key] = str(path.relative_to(root))
+        else:
+            found[key] = file_digest(path)
+    return found
+
+
+def _tables_digest(root: Path) -> str:
+    """Of the labels: they name every image."""
+    return " ".join(file_digest(root / name) for name in (LABELS_CSV, CLASS_CSV))
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file's content, or its name if there is no such file: the run will say so."""
+    if not path.is_file():
+        return str(path)
+    state = path.stat()
+    return _digest(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001  # a changed file is read again
+    return digest(path)
+
+
+def _exact(key: str, value: Any) -> Any:  # noqa: ANN401
+    """``0`` and ``0.0`` are one number, but one batch (``1``) is not all batches (``1.0``)."""
+    if isinstance(value, list):
+        return [_exact(key, item) for item in value]
+    counts_or_shares = key.startswith("trainer.") and key != "trainer.gradient_clip_val"
+    if isinstance(value, float) and value.is_integer() and not counts_or_shares:
+        return int(value)
+    return value
+
+
+# conf/sweep/base.yaml names the folder of a study's run with it.
+OmegaConf.register_new_resolver("cell_id", lambda *, _root_: cell_id(_root_), replace=True)

@@ -1,0 +1,87 @@
+"""Which files of a folder are radiographs, and what they are called."""
+
+from pathlib import Path
+
+import pytest
+
+from rsna_det.data.dicom.discovery import find_radiographs
+from rsna_det.files.paths import matching_paths
+
+MARKED = b"\0" * 128 + b"DICM"
+
+
+def make(root: Path, *names: str, content: bytes = MARKED) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def ids(*places: Path) -> dict[str, str]:
+    return {name: path.name for name, path in find_radiographs([str(place) for place in places]).items()}
+
+
+def test_a_folder_is_searched_to_any_depth(tmp_path: Path) -> None:
+    make(tmp_path, "b.dcm", "one/two/a.DCM", "one/IM0001", "1.2.840.113619")
+    assert ids(tmp_path) == {"1.2.840.113619": "1.2.840.113619", "IM0001": "IM0001", "a": "a.DCM", "b": "b.dcm"}
+
+
+def test_other_and_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, "a.dcm", "._a.dcm", ".git/x.dcm", "DICOMDIR")
+    make(tmp_path, "notes.txt", "short", content=b"text")
+    # A suffix is a promise: such a file is read, and if it is damaged that is reported.
+    make(tmp_path, "damaged.dcm", content=b"text")
+    assert ids(tmp_path) == {"a": "a.dcm", "damaged": "damaged.dcm"}
+    told = f"2 files are no DICOM files and are left out (the first: {tmp_path / 'notes.txt'})"
+    assert caplog.messages == [told]
+    # A glob is no promise of the files' kind either; the folder and the glob find each file once.
+    caplog.clear()
+    assert ids(tmp_path, tmp_path / "*") == {"a": "a.dcm", "damaged": "damaged.dcm"}
+    assert caplog.messages == [told]
+    caplog.clear()
+    assert set(ids(tmp_path / "*", tmp_path / "notes.txt", tmp_path / "short")) >= {"notes.txt", "short"}
+    assert caplog.messages == []
+
+
+def test_files_of_one_name_are_called_by_their_folders_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, "p1/s1/image.dcm", "p1/s2/image.dcm", "p2/image", "p1/other.dcm", "p2_image.dcm")
+    found = find_radiographs(str(tmp_path))
+    assert {name: str(path.relative_to(tmp_path)) for name, path in found.items()} == {
+        "other": "p1/other.dcm",
+        "p1_s1_image": "p1/s1/image.dcm",
+        "p1_s2_image": "p1/s2/image.dcm",
+        "p2_image": "p2_image.dcm",
+        "p2_image_2": "p2/image",
+    }
+    assert caplog.messages == ["3 files share their name with another (the first: image): ids have their folders"]
+    caplog.clear()
+    find_radiographs(str(tmp_path / "p1" / "s1"))
+    assert caplog.messages == []
+
+
+def test_ids_can_name_files(tmp_path: Path) -> None:
+    make(tmp_path, "röntgen 1.dcm", "r_ntgen_1.dcm", "a,b.dcm")
+    assert list(find_radiographs(str(tmp_path))) == ["a_b", "r_ntgen_1", "r_ntgen_1_2"]
+
+
+def test_files_and_globs_are_taken_as_they_are_and_each_once(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.dcm", "x/b.dcm", "[1].dcm")
+    make(tmp_path, "x/c.bin", content=b"no mark")
+    places = [tmp_path / "x" / "*.dcm", tmp_path / "x" / "a.dcm", tmp_path / "x" / "c.bin", tmp_path / "[1].dcm"]
+    assert list(ids(*places)) == ["_1_", "a", "b", "c.bin"]
+
+
+def test_a_place_without_images_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "notes.txt", content=b"text")
+    with pytest.raises(FileNotFoundError, match=r"images=.*no DICOM file is in it"):
+        find_radiographs(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"images=.*nowhere: there is no such file or folder"):
+        find_radiographs(str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"images=.*\*\.dcm: no file or folder matches"):
+        find_radiographs(str(tmp_path / "*.dcm"))
+
+
+def test_globs_may_be_relative_or_of_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "r/1/x.ckpt", "r/2/x.ckpt")
+    assert len(matching_paths(str(tmp_path / "**" / "*.ckpt"), option="o")) == 2
+    monkeypatch.chdir(tmp_path)
+    assert matching_paths("r/[12]/x.ckpt", option="o") == [Path("r/1/x.ckpt"), Path("r/2/x.ckpt")]

@@ -1,0 +1,190 @@
+"""Stored values to grey values, against the standard's own formulas worked pixel by pixel."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset
+
+from rsna_det.data.dicom.greyscale import to_display
+
+
+def header(*, bits: int = 12, signed: bool = False, photometric: str = "MONOCHROME2", **tags: object) -> Dataset:
+    dataset = Dataset()
+    dataset.BitsStored, dataset.PixelRepresentation, dataset.PhotometricInterpretation = bits, int(signed), photometric
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def lut(entries: list[int] | bytes, *, count: int, first: int, depth: int) -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [count, first, depth])
+    item.add_new("LUTData", "OW" if isinstance(entries, bytes) else "US", entries)
+    return [item]
+
+
+def row(*values: int, dtype: type = np.uint16) -> np.ndarray:
+    return np.array([values], dtype=dtype)
+
+
+def shown(stored: np.ndarray, dataset: Dataset) -> list[int]:
+    result = to_display(stored, dataset)
+    assert result.dtype == np.uint8
+    assert result.shape == stored.shape
+    return [int(value) for value in result.ravel()]
+
+
+def test_eight_bits_keep_their_values() -> None:
+    stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(to_display(stored, header(bits=8)), stored)
+    # A narrow range is not stretched, and the usual rescale by 1 and 0 changes nothing.
+    assert shown(row(90, 100, dtype=np.uint8), header(bits=8, RescaleSlope=1, RescaleIntercept=0)) == [90, 100]
+
+
+def test_monochrome1_is_inverted() -> None:
+    assert shown(row(0, 100, 255, dtype=np.uint8), header(bits=8, photometric="MONOCHROME1")) == [255, 155, 0]
+
+
+def test_eight_signed_bits_are_shifted() -> None:
+    assert shown(row(-128, 0, 127, dtype=np.int8), header(bits=8, signed=True)) == [0, 128, 255]
+
+
+def test_deep_data_are_stretched_between_their_own_ends() -> None:
+    # (v - 100) * 255 / 400: 200 -> 63.75, 301 -> 128.14
+    assert shown(row(100, 200, 301, 500), header(bits=12)) == [0, 64, 128, 255]
+
+
+def test_deep_signed_data_are_stretched() -> None:
+    # (v + 1000) * 255 / 2000: 4 -> 128.01
+    assert shown(row(-1000, 4, 1000, dtype=np.int16), header(bits=16, signed=True)) == [0, 128, 255]
+
+
+def test_sixteen_bits_reach_both_ends() -> None:
+    assert shown(row(0, 65535), header(bits=16)) == [0, 255]
+    assert shown(row(-32768, 32767, dtype=np.int16), header(bits=16, signed=True)) == [0, 255]
+
+
+def test_one_grey_value_is_black() -> None:
+    assert shown(row(700, 700), header(bits=12)) == [0, 0]
+
+
+def test_padding_does_not_count_as_an_end() -> None:
+    # Without the padding 0 the ends are 1000 and 2000: 1500 -> 127.5, rounded to the even 128.
+    assert shown(row(0, 1000, 1500, 2000), header(bits=12, PixelPaddingValue=0)) == [0, 0, 128, 255]
+    limits = header(bits=12, PixelPaddingValue=4000, PixelPaddingRangeLimit=4095)
+    assert shown(row(1000, 2000, 4000, 4095), limits) == [0, 255, 255, 255]
+    assert shown(row(7, 7), header(bits=12, PixelPaddingValue=7)) == [0, 0]
+
+
+def test_a_negative_slope_inverts() -> None:
+    # 255 - v: the ends 0 and 255 become 255 and 0, so 100 becomes 155.
+    tags = {"RescaleSlope": -1, "RescaleIntercept": 255}
+    assert shown(row(0, 100, 255, dtype=np.uint8), header(bits=8, **tags)) == [255, 155, 0]
+    assert shown(row(10, 20, 30), header(bits=12, **tags)) == [255, 128, 0]
+
+
+def test_a_window_over_all_of_eight_bits_changes_nothing() -> None:
+    stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(to_display(stored, header(bits=8, WindowCenter=128, WindowWidth=256)), stored)
+
+
+def test_the_window_acts_after_the_rescale_and_the_first_of_several_counts() -> None:
+    # Rescaled 100, 200, 300. Linear window c=200 w=201: (v - 199.5) / 200 + 0.5 = 0.0025, 0.5025, 1 -> x 255
+    tags = {"RescaleSlope": 2, "RescaleIntercept": 100, "WindowCenter": [200, 5], "WindowWidth": [201, 7]}
+    assert shown(row(0, 50, 100), header(**tags)) == [1, 128, 255]
+
+
+def test_an_empty_window_is_none() -> None:
+    assert shown(row(5, 9, dtype=np.uint8), header(bits=8, WindowCenter=None, WindowWidth=None)) == [5, 9]
+
+
+def standard_window(value: float, centre: float, width: float, function: str) -> float:
+    """PS3.3, C.11.2.1.2 and C.11.2.1.3, for an output of 0..255."""
+    if function == "SIGMOID":
+        return 255 / (1 + math.exp(-4 * (value - centre) / width))
+    if function == "LINEAR":
+        if value <= centre - 0.5 - (width - 1) / 2:
+            return 0
+        if value > centre - 0.5 + (width - 1) / 2:
+            return 255
+        return ((value - (centre - 0.5)) / (width - 1) + 0.5) * 255
+    if value <= centre - width / 2:
+        return 0
+    if value > centre + width / 2:
+        return 255
+    return ((value - centre) / width + 0.5) * 255
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.integers(-2000, 4000), min_size=1, max_size=6),
+    centre=st.integers(-3000, 5000),
+    width=st.integers(2, 6000),
+    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+    slope=st.sampled_from([1.0, 0.5, -2.0]),
+    inverted=st.booleans(),
+)
+def test_windows_follow_the_standard(
+    values: list[int], centre: int, width: int, function: str, slope: float, inverted: bool
+) -> None:
+    photometric = "MONOCHROME1" if inverted else "MONOCHROME2"
+    tags = {"WindowCenter": centre, "WindowWidth": width, "VOILUTFunction": function}
+    dataset = header(bits=16, signed=True, photometric=photometric, RescaleSlope=slope, RescaleIntercept=10, **tags)
+    expected = [standard_window(value * slope + 10, centre, width, function) for value in values]
+    if inverted:
+        expected = [255 - value for value in expected]
+    got = shown(row(*values, dtype=np.int16), dataset)
+    assert np.abs(np.array(got) - np.array(expected)).max() <= 0.5 + 1e-6
+
+
+def test_voi_lut_maps_by_table_and_goes_before_a_window() -> None:
+    # First mapped value 10: below it the first entry, past the end the last; 10 bits: x 255 / 1023.
+    table = lut([0, 341, 682, 1023], count=4, first=10, depth=10)
+    dataset = header(VOILUTSequence=table, WindowCenter=0, WindowWidth=1)
+    assert shown(row(0, 10, 11, 12, 13, 4000), dataset) == [0, 0, 85, 170, 255, 255]
+
+
+def test_a_long_lut_of_eight_bits_does_not_wrap_round() -> None:
+    entries = [value // 16 for value in range(4096)]
+    dataset = header(VOILUTSequence=lut(entries, count=4096, first=0, depth=8))
+    assert shown(row(0, 255, 256, 4095), dataset) == [0, 15, 16, 255]
+
+
+def test_lut_entries_may_be_words_or_packed_bytes() -> None:
+    words = np.array([9, 8, 7], dtype="<u2").tobytes()
+    assert shown(row(0, 1, 2), header(VOILUTSequence=lut(words, count=3, first=0, depth=8))) == [9, 8, 7]
+    packed = bytes([9, 8, 7, 0])
+    assert shown(row(0, 1, 2), header(VOILUTSequence=lut(packed, count=3, first=0, depth=8))) == [9, 8, 7]
+
+
+def test_a_lut_of_65536_entries_is_written_as_zero() -> None:
+    words = np.arange(65536, dtype="<u2").tobytes()
+    assert shown(row(0, 32896, 65535), header(VOILUTSequence=lut(words, count=0, first=0, depth=16))) == [0, 128, 255]
+
+
+def test_modality_lut_comes_first_and_takes_negative_values() -> None:
+    # -2, -1, 0, 1 -> 100, 200, 300, 500, then stretched from 100..500: 200 -> 63.75
+    table = lut([100, 200, 300, 500], count=4, first=-2, depth=16)
+    dataset = header(bits=16, signed=True, ModalityLUTSequence=table)
+    assert shown(row(-9, -2, -1, 1, dtype=np.int16), dataset) == [0, 0, 64, 255]
+    windowed = header(bits=16, signed=True, ModalityLUTSequence=table, WindowCenter=200.5, WindowWidth=201)
+    # Linear: (v - 200) / 200 + 0.5 -> 0, 0.5, 1
+    assert shown(row(-2, -1, 0, dtype=np.int16), windowed) == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"RescaleSlope": 0, "RescaleIntercept": 5}, "RescaleSlope"),
+        ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "CUBIC"),
+        ({"VOILUTSequence": lut([1, 2], count=4, first=0, depth=16)}, "2 of its 4 entries"),
+        ({"VOILUTSequence": lut([1, 2], count=2, first=0, depth=7)}, "7 bits"),
+    ],
+)
+def test_what_the_standard_forbids_is_an_error(tags: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_display(row(1, 2), header(**tags))

@@ -1,0 +1,222 @@
+"""Studies to tables: the numbers are those of the cells, and an unfinished study is told and not shown."""
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+import experiments.report
+from experiments.reporting.report import main
+from experiments.reporting.run_table import differing_options, disagreements, run_table
+from experiments.reporting.runs import compared, finished_variants, variant_name
+from experiments.reporting.study_report import StudyReport
+from rsna_det.config.compose import compose_config
+from rsna_det.config.console import set_up
+from rsna_det.errors import ConfigError
+from rsna_det.studies.__main__ import plan_study, study_names
+from tests.short_runs import small, small_run
+
+EXPERIMENTS = Path(str(experiments.__file__)).parent
+MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "REPORT = " in path.read_text())
+
+
+def report_of(module: str) -> StudyReport:
+    found: StudyReport = importlib.import_module(f"experiments.{module}").REPORT
+    return found
+
+
+@pytest.fixture(scope="module")
+def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished study of two variants on two folds."""
+    folder = tmp_path_factory.mktemp("studies")
+    finding = [text for text in small(synthetic_root) if text.startswith(("decoding", "model."))]
+    options = small_run(synthetic_root, *finding, "model.levels=[2,3,4,5,6,7]", f"paths.studies={folder}")
+    command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    subprocess.run(command, check=True, capture_output=True, env=clean)
+    return folder
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_names_what_its_study_varies(module: str, synthetic_root: Path) -> None:
+    report = report_of(module)
+    assert report.study == module
+    set_up()
+    study = plan_study([f"sweep={module}", f"data.root={synthetic_root}", "data.fold=0"])
+    values = {variant_name(compose_config("train", cell.overrides), report.option) for cell in study.cells}
+    assert len({report.label(value) for value in values}) == len(values)
+    assert len(values) > 1
+    assert report.baseline in values
+    assert set(report.paper) <= values
+
+
+def test_every_study_has_its_module() -> None:
+    # Table 4's is an ensemble: `rsna_det.predict` makes it and `rsna_det.evaluate` scores it.
+    assert set(study_names()) - {"ensemble"} == set(MODULES)
+
+
+def test_a_study_becomes_a_table(studies: Path) -> None:
+    report = report_of("negatives")
+    variants = finished_variants(report, [f"paths.studies={studies}"])
+    assert {variant.name: {seed: len(f) for seed, f in variant.seeds.items()} for variant in variants} == {
+        "True": {0: 2},
+        "False": {0: 2},
+    }
+    result = compared(report, variants)
+    rows, sentences = result.table.set_index("variant"), result.sentences
+    assert rows.loc["all images", "difference"] == 0
+    assert rows.loc["only images with boxes", "difference"] == pytest.approx(
+        rows.loc["only images with boxes", "map"] - rows.loc["all images", "map"], abs=1e-12
+    )
+    for _, row in rows.iterrows():
+        assert row["map_low"] <= row["map"] <= row["map_high"]
+        # A mean over all images lies between those over its parts.
+        folds = sorted([row["fold 0"], row["fold 1"]])
+        assert folds[0] <= row["map"] <= folds[1]
+    assert rows["map"].max() > 0
+    assert "against all images" in sentences or "difference to all images" in sentences
+    assert "Training noise is left out: one seed a variant does not show it" in sentences
+
+
+def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["experiments.negatives", f"paths.studies={studies}"])
+    main(report_of("negatives"))
+    folder = studies / "negatives" / "report"
+    assert pd.read_csv(folder / "negatives.csv")["variant"].tolist() == ["all images", "only images with boxes"]
+    assert "| variant | map |" in (folder / "negatives.md").read_text()
+    pixels = np.asarray(Image.open(folder / "negatives.png").convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    page = (folder / "negatives.html").read_text()
+    # Each of the four cells has a row, and each picture shown is there once.
+    cells = sorted(path.parent.name for path in (studies / "negatives").glob("*/result.json"))
+    assert len(cells) == 4
+    assert all(f"<td>{cell}</td>" in page for cell in cells)
+    assert "data.train_negatives" in page
+    assert page.count("data:image/jpeg") == page.count("<image id=") > 0
+    assert "could not be read" not in page
+    assert "Validation mAP over epochs" in page
+    assert "<h3>Where the variants differ most</h3>" in page
+
+
+def test_all_started_studies_get_their_pages(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    shutil.rmtree(tmp_path / "negatives" / "report", ignore_errors=True)
+    # Another study that was started and has no cell yet.
+    (tmp_path / "p2" / "launches").mkdir(parents=True)
+    record = {"overrides": ["sweep=p2"], "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}]}
+    (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text(json.dumps(record))
+    monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+
+
+def test_a_damaged_study_does_not_keep_others_from_their_pages(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    (tmp_path / "p2" / "launches").mkdir(parents=True)
+    (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text('{"overrides": ["sweep')
+    monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+    assert "2026-01-01.json is damaged" in caplog.text
+    result = next((tmp_path / "negatives").glob("*/result.json"))
+    result.write_text("{")
+    with pytest.raises(ValueError, match=rf"{result.parent.name}/result\.json is damaged"):
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
+def test_a_report_takes_only_where_studies_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for idle in ("seed=5", "negatives"):
+        monkeypatch.setattr(sys, "argv", ["experiments.negatives", idle])
+        with pytest.raises(SystemExit, match=f"{idle} would not act on a report, which takes paths.studies=<folder>"):
+            main(report_of("negatives"))
+    monkeypatch.setattr(sys, "argv", ["experiments.negatives", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        main(report_of("negatives"))
+    assert "usage: python -m experiments.negatives" in capsys.readouterr().out
+
+
+def test_only_what_is_named_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, message in (
+        (["negativ"], "there is no study negativ; the closest: negatives"),
+        ([], "no study was started in"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}", *arguments])
+        with pytest.raises(SystemExit, match=message):
+            experiments.report.main()
+
+
+def test_runs_that_may_not_be_comparable_are_doubted(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    report, places = report_of("negatives"), [f"paths.studies={tmp_path}"]
+    variants = finished_variants(report, places)
+    git = json.loads((variants[0].seeds[0][0] / "provenance.json").read_text())["starts"][-1]["git"]
+    assert [doubt for doubt in disagreements(variants) if "not committed" not in doubt] == []
+    path = variants[0].seeds[0][0] / "provenance.json"
+    record = json.loads(path.read_text())
+    record["data"]["folds"] = "other"
+    record["starts"][-1]["packages"]["torch"] = "0.1"
+    record["starts"][-1]["git"] = {"commit": "f" * 40, "dirty": True}
+    path.write_text(json.dumps(record))
+    doubts = " ".join(disagreements(variants))
+    assert "different data or folds" in doubts
+    assert "several versions of torch: 0.1" in doubts
+    assert "ffffffffff+" in doubts
+    assert f"committed for {path.parent.name}:" in doubts or "committed for every run" in doubts
+    table = run_table(report, variants)
+    assert table["commit"].tolist()[0] == "ffffffffff+"
+    assert git is None or table["commit"].tolist()[1].startswith(git["commit"][:10])
+    # One epoch, in all its starts.
+    assert table["epochs"].tolist() == [1] * 4
+    options = differing_options(report, variants).set_index("option")
+    assert options.loc["data.train_negatives"].tolist() == ["True", "False"]
+    assert "data.fold" not in options.index
+    for damage in ("{", "{}", '{"starts": [], "data": null}', '{"starts": [{}], "data": null}'):
+        path.write_text(damage)
+        with pytest.raises((ConfigError, ValueError), match=r"provenance\.json is damaged .*train it anew"):
+            disagreements(variants)
+    description = path.with_name("cell.yaml")
+    for damage in ("options: 3", "a: [", "options: {}"):
+        description.write_text(damage)
+        with pytest.raises(ConfigError, match=r"cell\.yaml does not describe a cell \(.*\): take the file"):
+            differing_options(report, variants)
+
+
+def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    cells = sorted(path.parent for path in (tmp_path / "negatives").glob("*/result.json"))
+    (cells[0] / "result.json").unlink()
+    shutil.rmtree(cells[1])
+    with pytest.raises(ConfigError, match="2 of the 4 cells of negatives are not finished") as raised:
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+    assert f"{cells[0].name} cut off" in str(raised.value)
+    assert f"{cells[1].name} missing" in str(raised.value)
+
+
+def test_cells_that_differ_in_something_else_are_not_mixed(studies: Path, tmp_path: Path) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    for path in (tmp_path / "negatives").glob("*/.hydra/config.yaml"):
+        config = OmegaConf.load(path)
+        config.data.fold = 0
+        OmegaConf.save(config, path)
+    with pytest.raises(ConfigError, match=r"have the same data.train_negatives, seed and fold"):
+        finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
+def test_a_study_that_was_never_started_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no record of a start: begin with `python -m rsna_det\.train"):
+        finished_variants(report_of("p2"), [f"paths.studies={tmp_path}"])

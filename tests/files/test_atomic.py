@@ -1,0 +1,63 @@
+"""A file is there whole or not at all, whatever stops its writing."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from rsna_det.files.atomic import is_disk_full, whole_file, write_text
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that is there already."""
+    path = tmp_path / "table.csv"
+    write_text(path, "before\n")
+    return path
+
+
+def test_the_file_takes_its_place_once_it_is_whole(file: Path) -> None:
+    with whole_file(file) as partial:
+        partial.write_text("half")
+        assert file.read_text() == "before\n"
+        partial.write_text("whole")
+    assert file.read_text() == "whole"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def write_half(file: Path, error: BaseException, **options: str) -> None:
+    """Fail in the middle."""
+    with whole_file(file, **options) as partial:
+        partial.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("not to be written"), KeyboardInterrupt()])
+def test_what_else_goes_wrong_passes_and_leaves_nothing(file: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        write_half(file, error)
+    assert raised.value is error
+    assert file.read_text() == "before\n"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_disk_error_names_file_and_remedy(file: Path, number: int) -> None:
+    with pytest.raises(OSError, match=r"table\.csv could not be written \(.*why\): try elsewhere$") as raised:
+        write_half(file, OSError(number, "why"), remedy="try elsewhere")
+    assert is_disk_full(raised.value) == (number != errno.EACCES)
+    assert file.read_text() == "before\n"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_name_that_is_too_long_or_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / ("a" * 250), tmp_path / "nowhere" / "file"):
+        with pytest.raises(OSError, match=r"could not be written .*free some space, or check its permissions"):
+            write_text(path, "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_are_no_full_disk() -> None:
+    assert not is_disk_full(None)
+    assert not is_disk_full(ValueError("28"))
+    assert not is_disk_full(OSError("28"))
