@@ -24,7 +24,7 @@ from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
 from rsna_det.models.ensemble import HIGH, LOW
 from rsna_det.predict.folder import MEMBERS
-from rsna_det.studies.__main__ import LAUNCHES, launched_study
+from rsna_det.studies.plan import LAUNCHES, launched_study
 
 _STUDY = "ensemble"
 # So many epochs of a fold are named one by one.

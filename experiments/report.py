@@ -13,7 +13,7 @@ from experiments.reporting.study_report import StudyReport
 from rsna_det.config.compose import closest, compose_config
 from rsna_det.config.console import errors_as_messages, set_up
 from rsna_det.errors import ConfigError
-from rsna_det.studies.__main__ import LAUNCHES
+from rsna_det.studies.plan import LAUNCHES
 
 log = logging.getLogger(__name__)
 

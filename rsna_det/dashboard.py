@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
 from rsna_det.config.console import errors_as_messages, print_table, set_up
+from rsna_det.config.roles import flat_options
 from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.tracking import EPOCH, SUMMARIES, default_entity, logged_in, server_problem
-from rsna_det.studies.__main__ import PLACES, Study, launched_study, plan_study, study_and_overrides
-from rsna_det.studies.identity import flat_options
+from rsna_det.studies.listing import study_and_overrides
+from rsna_det.studies.plan import PLACES, Study, launched_study, plan_study
 from rsna_det.training.callbacks import LOGGED_AS
 
 with warnings.catch_warnings():

@@ -4,28 +4,26 @@ Checks the labels, decodes every radiograph once into a cache that training maps
 ``folds_only=true`` reports on label tables without images; ``sheets=true`` draws the augmentation sets.
 """
 
+from __future__ import annotations
+
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import hydra
-import pandas as pd
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from rsna_det.config.check import check_config
+from rsna_det.config.command import Command
 from rsna_det.config.compose import CONF, build, compose_config
-from rsna_det.config.console import check_command_line, errors_as_messages, set_up
-from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
-from rsna_det.data.cache.building import build_cache
-from rsna_det.data.datamodule import RsnaDataModule
-from rsna_det.data.labels.folds import fold_report, with_folds
-from rsna_det.data.labels.reading import read_labels, read_test_ids
-from rsna_det.drawing.boxes import sheet
+from rsna_det.config.options import PrepareOptions
+from rsna_det.errors import ConfigError
 from rsna_det.structures import Category
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rsna_det.data.datamodule import RsnaDataModule
 
 log = logging.getLogger(__name__)
 
@@ -33,65 +31,74 @@ DRAWS = 9
 TILE = 384
 
 
-def main() -> None:
-    """Prepare as the command line says."""
-    set_up()
-    with errors_as_messages():
-        check_command_line("prepare")
-    _start()
-
-
-@hydra.main(config_path=str(CONF), config_name="prepare", version_base="1.3")
-def _start(config: DictConfig) -> None:
-    config.run_dir = HydraConfig.get().runtime.output_dir
-    with errors_as_messages():
-        run(config)
-
-
-def run(config: DictConfig) -> None:
-    """Prepare as configured.
+def prepare(options: PrepareOptions) -> None:
+    """Prepare as the options say; reports and pictures go to ``options.run_dir``, which exists.
 
     Raises:
-        ConfigError: before any data is read, for a configuration that cannot run.
+        ConfigError: before any data is read, for options that do not go together.
+        CacheError: if radiographs cannot be decoded or the cache cannot be written.
+        LabelError: if the label tables are damaged.
     """
-    check_config(config)
-    if config.folds_only:
-        _report_label_tables(config)
+    if options.folds_only:
+        _report_label_tables(options)
         return
-    data = build(config.data, augmentation=None)
+    data = build(options.data, augmentation=None)
     data.prepare_data()
-    if config.sheets:
-        _draw_sheets(config, data)
+    if options.sheets:
+        _draw_sheets(options, data)
         return
-    if data.cache_dir is None:
-        raise ValueError("data.cache_dir is null: name the folder that decoded radiographs go to")
+    _build_cache(options, data)
+
+
+def check(options: PrepareOptions) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ConfigError: naming the option.
+    """
+    if options.data["cache_dir"] is None and not (options.folds_only or options.sheets):
+        raise ConfigError("data.cache_dir is null: name the folder that decoded radiographs go to")
+
+
+def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
+    from rsna_det.data.cache.building import build_cache
+    from rsna_det.data.labels.folds import fold_report
+
+    check(options)
     # Labels are checked before hours may be spent on pixels.
     data.setup("fit")
     with Progress() as bar:
         task = bar.add_task(f"decoding at {data.image_size} px", total=None)
         cache = build_cache(
             root=data.root,
-            cache_dir=data.cache_dir,
+            cache_dir=Path(str(data.cache_dir)),
             side=data.image_size,
-            workers=config.workers,
+            workers=options.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     log.info("%d radiographs decoded in %s", len(cache), cache.file.parent)
-    _show(fold_report(data.images), "folds", Path(config.run_dir) / "folds.csv")
+    _show(fold_report(data.images), "folds", options.run_dir / "folds.csv")
 
 
-def _report_label_tables(config: DictConfig) -> None:
+def _report_label_tables(options: PrepareOptions) -> None:
     """Report on the folds of label tables, with true patients kept together and without."""
-    options = config.data
-    images = read_labels(root=Path(options.root).expanduser(), patients_csv=_path(options.patients_csv))
-    test_ids = read_test_ids(Path(options.test_ids).expanduser()) if options.test_ids else frozenset()
-    numbers = {"num_folds": options.num_folds, "seed": options.fold_seed, "test_ids": test_ids}
-    folder = Path(config.run_dir)
-    if options.folds_csv:
-        published = with_folds(images, folds_csv=Path(options.folds_csv).expanduser(), **numbers)
-        _show(fold_report(published), f"folds of {options.folds_csv}", folder / "folds_published.csv")
+    from rsna_det.data.labels.folds import fold_report, with_folds
+    from rsna_det.data.labels.reading import read_labels, read_test_ids
+
+    data, folder = options.data, options.run_dir
+    images = read_labels(root=Path(data["root"]).expanduser(), patients_csv=_path(data["patients_csv"]))
+    test_ids = _path(data["test_ids"])
+    numbers: dict[str, Any] = {
+        "num_folds": data["num_folds"],
+        "seed": data["fold_seed"],
+        "test_ids": read_test_ids(test_ids) if test_ids else frozenset(),
+    }
+    folds_csv = _path(data["folds_csv"])
+    if folds_csv:
+        published = with_folds(images, folds_csv=folds_csv, **numbers)
+        _show(fold_report(published), f"folds of {folds_csv}", folder / "folds_published.csv")
         return
-    for grouped, title in ((True, "folds grouped by true patient"), (False, "folds of images, patients not looked at")):
+    for grouped, title in ((True, "folds grouped by true patient"), (False, "folds of images, patients ignored")):
         report = fold_report(with_folds(images, group_by_patient=grouped, **numbers))
         _show(report, title, folder / f"folds_{'grouped' if grouped else 'ungrouped'}.csv")
 
@@ -110,22 +117,40 @@ def _show(report: pd.DataFrame, title: str, path: Path) -> None:
     Console().print(table)
 
 
-def _draw_sheets(config: DictConfig, data: RsnaDataModule) -> None:
+def _draw_sheets(options: PrepareOptions, data: RsnaDataModule) -> None:
     """One picture for each augmentation set: a radiograph with its boxes under nine draws (paper, figure 5)."""
+    from PIL import Image
+
+    from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
+    from rsna_det.drawing.boxes import sheet
+
     data.setup("fit")
-    row = rows_with_boxes(data.images, image_id=config.sheet_image, where=data.root).iloc[0]
+    row = rows_with_boxes(data.images, image_id=options.sheet_image, where=data.root).iloc[0]
     image, boxes = network_image(row, root=data.root, side=data.image_size)
     for path in sorted((CONF / "augmentation").glob("*.yaml")):
         augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
         pictures = [augmented_picture(augmentation, image, boxes, seed=seed, side=TILE) for seed in range(DRAWS)]
         picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=TILE)
-        target = Path(config.run_dir) / f"{path.stem}.png"
+        target = options.run_dir / f"{path.stem}.png"
         Image.fromarray(picture).save(target)
         log.info("%s", target)
 
 
 def _path(name: str | None) -> Path | None:
     return Path(name).expanduser() if name else None
+
+
+def _work(options: PrepareOptions) -> int:
+    prepare(options)
+    return 0
+
+
+COMMAND = Command(name="prepare", options=PrepareOptions, work=_work, check=check)
+
+
+def main() -> None:
+    """Prepare as the command line says."""
+    COMMAND.main()
 
 
 if __name__ == "__main__":

@@ -9,68 +9,88 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from rsna_det.config.compose import CONF
-from rsna_det.config.console import check_command_line, errors_as_messages, is_first_process, set_up
+from rsna_det.config.check import check_config
+from rsna_det.config.command import check_writable
+from rsna_det.config.compose import CONF, compose_config
+from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
+from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError
 from rsna_det.files.output_lock import in_use
-from rsna_det.runs.resume import is_finished, requested, saved_run
-from rsna_det.runs.session import is_sweep, run
-from rsna_det.studies.__main__ import check_launcher, plan_study, record_launch, show, study_asked_for
-from rsna_det.studies.worker import LOCK, work_on
 
 log = logging.getLogger(__name__)
 
 DRY_RUN = "--dry-run"
-"""List a study's cells and where they stand, and train none."""
+"""List a study's runs and where they stand, and train none."""
 _FLAGS = ("-m", "--multirun", DRY_RUN)
 
 
 def main() -> None:
-    """Start a run, a sweep (``-m``) or go on with a run (``resume=last``)."""
+    """Start a run, a sweep (``-m``), or resume a run (``resume=last``)."""
+    from rsna_det.runs import resume
+    from rsna_det.studies.plan import requested_study
+
     set_up()
     # Hydra wants no plus where the group has a place of its own; people write it, as for any other group.
     sys.argv = [
         argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
     ]
     arguments = sys.argv[1:]
-    if study_asked_for(arguments):
+    if requested_study(arguments):
         _start_study(arguments)
         return
     with errors_as_messages():
-        if requested(arguments):
+        if resume.is_requested(arguments):
             _resume(arguments)
             return
         if DRY_RUN in arguments:
-            raise ConfigError(f"{DRY_RUN} lists the cells of a study: name one with +sweep=<study>")
-        check_command_line("train")
+            raise ConfigError(f"{DRY_RUN} lists the runs of a study: name one with +sweep=<study>")
+        _check_command_line(arguments)
     if not is_first_process():
         # The first process's folder is the run's; this one's own log is of no use to anybody.
         sys.argv += ["hydra.output_subdir=null", f"hydra.run.dir={tempfile.mkdtemp()}"]
     _start()
 
 
+def _check_command_line(arguments: Sequence[str]) -> None:
+    """Before Hydra does: its own errors name no closest keys, and a folder that it cannot make is a traceback."""
+    # Hydra's own flags (--help, --cfg, -m) are Hydra's to answer.
+    if not any(argument.startswith("-") for argument in arguments):
+        config = compose_config("train", arguments)
+        check_writable(Path(config.paths.runs).expanduser())
+
+
 def _start_study(arguments: Sequence[str]) -> None:
-    """Train what is missing of a study's cells, and say at the end what went wrong."""
+    """Train what is missing of a study's runs, and say at the end what went wrong."""
+    from rsna_det.runs import resume
+    from rsna_det.studies.launchers import check_launcher
+    from rsna_det.studies.listing import show
+    from rsna_det.studies.plan import plan_study, record_launch
+
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     with errors_as_messages():
         _check_flags(arguments)
-        if requested(overrides):
-            raise ConfigError("a study goes on with the command that started it: leave resume= out")
+        if resume.is_requested(overrides):
+            raise ConfigError("a study is resumed by the command that started it: leave resume= out")
         study = plan_study(overrides)
+        log_errors_to(study.folder / "studies.log")
         check_launcher(overrides)
         if DRY_RUN in arguments:
             show(study)
             return
+        check_writable(study.folder)
+        # Damaged results are refused before anything is trained.
+        for run in study.runs:
+            run.state  # noqa: B018
         record_launch(study)
-    # Hydra ends the process when a cell fails; jobs of a cluster go on when this one is interrupted.
+    # Hydra ends the process when a run fails; jobs of a cluster go on when this one is interrupted.
     with suppress(SystemExit, KeyboardInterrupt):
         _start()
-    counts = show(study, only=("failed", "cut off", "missing", "running"))
-    if counts["finished"] + counts["running"] < len(study.cells):
-        sys.exit("error: not all cells are finished; the same command tries the rest again")
+    with errors_as_messages():
+        counts = show(study, only=("failed", "interrupted", "missing", "running"))
+    if counts["finished"] + counts["running"] < len(study.runs):
+        sys.exit("error: not all runs are finished; the same command tries the rest again")
 
 
 def _check_flags(arguments: Sequence[str]) -> None:
@@ -81,43 +101,62 @@ def _check_flags(arguments: Sequence[str]) -> None:
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
+    from rsna_det.runs.session import run
+    from rsna_det.studies.worker import work_on
+
     config.run_dir = HydraConfig.get().runtime.output_dir
     if config.study is not None:
         # A launcher's jobs may be processes of their own.
         set_up()
-        work_on(config, overrides=HydraConfig.get().overrides.task, train=_train_cell)
+        work_on(config, overrides=HydraConfig.get().overrides.task, train=_train_run_of_study)
         return
     if is_sweep():
-        # Hydra reports a failed cell after the others; ending the process here would end them too.
+        # Hydra reports a failed run after the others; ending the process here would end them too.
         with _held(Path(config.run_dir)):
-            run(config)
+            run(check_config(config, TrainOptions), sweep=True)
         return
     with errors_as_messages(), _held(Path(config.run_dir)):
-        run(config)
+        run(check_config(config, TrainOptions))
 
 
-def _train_cell(config: DictConfig, checkpoint: Path | None) -> None:
-    run(config, checkpoint=checkpoint)
+def is_sweep() -> bool:
+    """Whether this process works on one run of a Hydra sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
+
+
+def _train_run_of_study(options: TrainOptions, checkpoint: Path | None) -> None:
+    from rsna_det.runs.session import run
+
+    run(options, checkpoint=checkpoint, sweep=True)
 
 
 def _resume(arguments: Sequence[str]) -> None:
-    config = saved_run(arguments)
+    from rsna_det.runs.folder import RunFolder
+    from rsna_det.runs.resume import saved_run
+    from rsna_det.runs.session import run
+
+    options = saved_run(arguments)
+    folder = RunFolder(options.run_dir)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger().addHandler(logging.FileHandler(Path(config.run_dir) / "train.log"))
-    if is_finished(config):
-        log.info("%s is finished: nothing to do", config.run_dir)
+    logging.getLogger().addHandler(logging.FileHandler(folder.log_file))
+    if folder.is_finished(epochs=options.trainer["max_epochs"]):
+        log.info("%s is finished: nothing to do", folder)
         return
-    with _held(Path(config.run_dir)):
-        run(config, checkpoint=Path(config.run_dir) / "checkpoints" / "last.ckpt")
+    with _held(options.run_dir):
+        run(options, checkpoint=folder.last_checkpoint)
 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Keep other processes from going on with a run while this one works on it; those of the run itself come along."""
+    """Keep other processes from resuming a run while this one works on it; those of the run itself come along."""
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    from rsna_det.runs.folder import RunFolder
+
     if getattr(rank_zero_only, "rank", 0):
         yield
         return
-    with in_use(folder, name=LOCK, remedy="wait for it to end, or stop it"):
+    with in_use(folder, name=RunFolder(folder).lock.name, remedy="wait for it to end, or stop it"):
         yield
 
 

@@ -13,7 +13,8 @@ from rsna_det import dashboard
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.dashboard import variant_options, ws
-from rsna_det.studies.__main__ import _cell_overrides, plan_study, record_launch
+from rsna_det.studies.__main__ import _cell_overrides
+from rsna_det.studies.plan import plan_study, record_launch
 from tests.short_runs import small_run
 
 

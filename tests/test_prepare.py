@@ -11,7 +11,7 @@ from PIL import Image
 
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.data.labels.csv_tables import LabelError
-from rsna_det.prepare import run
+from rsna_det.runs.session import run
 
 
 def prepare(tmp_path: Path, root: Path, *overrides: str) -> None:

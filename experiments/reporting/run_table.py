@@ -9,9 +9,9 @@ import pandas as pd
 import yaml
 
 from experiments.reporting.study_report import StudyReport, Variant
+from rsna_det.dashboard import FILE as PROVENANCE
 from rsna_det.errors import ConfigError
 from rsna_det.files.json_files import read_object
-from rsna_det.runs.provenance import FILE as PROVENANCE
 from rsna_det.runs.resume import read_result
 from rsna_det.studies.worker import DESCRIPTION
 

@@ -18,7 +18,7 @@ from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.statistics.bootstrap import ImageShares
 from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_shares
 from rsna_det.runs.agreement import common_settings
-from rsna_det.studies.__main__ import launched_study
+from rsna_det.studies.plan import launched_study
 
 SPLITS, RESAMPLES, SEED = 20, 2000, 0
 """Of the honest selection and of the bootstrap."""

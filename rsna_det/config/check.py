@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args, get_origin
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
@@ -15,66 +17,38 @@ from rsna_det.config.compose import closest
 from rsna_det.config.targets import with_todays_targets
 from rsna_det.errors import ConfigError
 
-RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+Options = TypeVar("Options")
 
-TOP_LEVEL: dict[str, Any] = {
-    "name": str,
-    "study": str | None,
-    "seed": int,
-    "score_untrained": bool,
-    "folds_only": bool,
-    "sheets": bool,
-    "sheet_image": str | None,
-    "workers": int | None,
-    "out": str,
-    "checkpoints": str | list[str],
-    "images": str | list[str],
-    "operating_point": str | None,
-    "cut": float | None,
-    "nms_iou": float | None,
-    "relative_cut": float | None,
-    "size_rule": Literal["none", "percentile", "rescale"] | None,
-    "size_scale": float | None,
-    "rescale_factor": float | None,
-    "batch_size": int,
-    "memory_gb": float,
-    "accelerator": Literal["auto", "cpu", "cuda"],
-    "pictures": bool | int,
-    "overwrite": bool,
-    "runs": str | list[str] | None,
-    "predictions": str | None,
-    "labels": str | None,
-    "patients_csv": str | None,
-    "ids": str | None,
-    "cut_grid": list[float] | None,
-    "nms_ious": list[float],
-    "epoch": int | None,
-    "choose_nms_iou": bool,
-    "save_operating_point": bool,
-    "splits": int,
-    "resamples": int,
-    "figure": str,
-    "radiographs": int,
-    "evaluation": str | None,
+_RESERVED = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
+
+_WHEN_MISSING = {
+    "data.root": "data.root is not set: give the folder of the challenge's data, `data.root=<folder>`, "
+    "or try the embedded synthetic data with `data=synthetic`",
+    "checkpoints": "checkpoints is not set: give one or more, or globs in quotes, "
+    "`checkpoints='runs/<experiment>/*/checkpoints/best.ckpt'`",
+    "images": "images is not set: give a folder of DICOM files, a file or a glob in quotes, `images=<folder>`",
 }
-"""Types of the values that belong to an entry point itself."""
 
 
-def check_config(config: DictConfig) -> None:
-    """Hold every value against the signature of what it will be handed to.
+def check_config(config: DictConfig, options: type[Options]) -> Options:
+    """Check every value against the type of its option or the signature of what it is handed to.
+
+    Args:
+        config: composed; Hydra's own node is left out.
+        options: dataclass of :mod:`rsna_det.config.options`.
+
+    Returns:
+        The command's options, with interpolations resolved and ``~`` expanded in paths.
 
     Raises:
         ConfigError: naming every missing value, unknown key and wrong type at once.
     """
-    findings = [_missing(key) for key in sorted(OmegaConf.missing_keys(config))]
-    if not findings:
-        try:
-            plain = OmegaConf.to_container(config, resolve=True)
-        except (MissingMandatoryValue, OmegaConfBaseException) as error:
-            raise ConfigError(str(error).splitlines()[0]) from error
-        findings = [*_top_level_findings(plain), *_findings(with_todays_targets(plain), "")]
-    if findings:
-        raise ConfigError("\n".join(findings))
+    plain = _resolved(config)
+    problems = [*_option_problems(plain, options, ""), *_component_problems(with_todays_targets(plain), "")]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return _made(plain, options)
 
 
 def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -90,39 +64,67 @@ def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]
     return parameters
 
 
-def _top_level_findings(plain: object) -> Iterator[str]:
-    for name, kind in TOP_LEVEL.items():
-        if isinstance(plain, dict) and name in plain:
-            yield from _type_findings(plain[name], kind, name)
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    missing = sorted(OmegaConf.missing_keys(own))
+    if missing:
+        raise ConfigError(
+            "\n".join(_WHEN_MISSING.get(key, f"{key} has no value: set it with `{key}=<value>`") for key in missing)
+        )
+    try:
+        plain: Any = OmegaConf.to_container(own, resolve=True)
+    except (MissingMandatoryValue, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    return dict(plain)
 
 
-_WHEN_MISSING = {
-    "data.root": "data.root is not set: give the folder of the challenge's data, `data.root=<folder>`, "
-    "or try the embedded synthetic data with `data=synthetic`",
-    "checkpoints": "checkpoints is not set: give one or more, or globs in quotes, "
-    "`checkpoints='runs/<experiment>/*/checkpoints/best.ckpt'`",
-    "images": "images is not set: give a folder of DICOM files, a file or a glob in quotes, `images=<folder>`",
-}
+def _option_problems(plain: object, options: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """Compare a node with the dataclass that it becomes."""
+    if not isinstance(plain, dict):
+        yield f"{path} is {plain!r}; expected {', '.join(field.name for field in fields(options))}"
+        return
+    known = {field.name: field for field in fields(options)}
+    for key in plain:
+        if key not in known:
+            yield f"there is no option {_below(path, key)}{closest(str(key), known)}"
+    for name, field in known.items():
+        own = _below(path, name)
+        if name not in plain:
+            if field.default is MISSING:
+                yield f"{own} is missing"
+        elif is_dataclass(field.type):
+            yield from _option_problems(plain[name], field.type, own)
+        else:
+            yield from _type_problems(plain[name], field.type, own)
 
 
-def _missing(key: str) -> str:
-    return _WHEN_MISSING.get(key, f"{key} has no value: set it with `{key}=<value>`")
+def _made(plain: dict[str, Any], options: Any) -> Any:  # noqa: ANN401
+    values = {}
+    for field in fields(options):
+        if field.name in plain:
+            value = plain[field.name]
+            values[field.name] = _made(value, field.type) if is_dataclass(field.type) else _as_type(value, field.type)
+    return options(**values)
 
 
-def _findings(node: object, path: str) -> Iterator[str]:
+def _below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _component_problems(node: object, path: str) -> Iterator[str]:
     """Walk all nodes with a ``_target_``."""
     if isinstance(node, list):
         for i, child in enumerate(node):
-            yield from _findings(child, f"{path}[{i}]")
+            yield from _component_problems(child, f"{path}[{i}]")
     if not isinstance(node, dict):
         return
     for key, child in node.items():
-        yield from _findings(child, f"{path}.{key}" if path else str(key))
+        yield from _component_problems(child, _below(path, key))
     if "_target_" in node:
-        yield from _target_findings(node, path)
+        yield from _target_problems(node, path)
 
 
-def _target_findings(node: dict[Any, Any], path: str) -> Iterator[str]:
+def _target_problems(node: dict[Any, Any], path: str) -> Iterator[str]:
     try:
         parameters = parameters_of(get_object(node["_target_"]))
     except (ImportError, ValueError, AttributeError, HydraException) as error:
@@ -130,16 +132,16 @@ def _target_findings(node: dict[Any, Any], path: str) -> Iterator[str]:
         return
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key, value in node.items():
-        if key in RESERVED:
+        if key in _RESERVED:
             continue
         if key in parameters:
-            yield from _type_findings(value, parameters[key].annotation, f"{path}.{key}")
+            yield from _type_problems(value, parameters[key].annotation, f"{path}.{key}")
         elif not open_ended:
             yield f"{path}.{key} is not an option of {node['_target_']}{closest(str(key), parameters)}"
 
 
-def _type_findings(value: object, annotation: Any, path: str) -> Iterator[str]:  # noqa: ANN401
-    """One finding if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
+def _type_problems(value: object, annotation: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """One problem if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
     if annotation is inspect.Parameter.empty or _holds_target(value):
         return
     try:
@@ -147,13 +149,10 @@ def _type_findings(value: object, annotation: Any, path: str) -> Iterator[str]: 
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError):
         return
     try:
-        adapter.validate_python(_as_annotated(value, annotation), strict=True)
+        adapter.validate_python(_as_type(value, annotation), strict=True)
     except ValidationError as error:
         expected = "; ".join(dict.fromkeys(str(detail["msg"]) for detail in error.errors()))
         yield f"{path} is {value!r} ({type(value).__name__}): {expected[0].lower()}{expected[1:]}"
-
-
-_ARBITRARY = ConfigDict(arbitrary_types_allowed=True)
 
 
 def _has_own_config(annotation: Any) -> bool:  # noqa: ANN401
@@ -166,7 +165,11 @@ def _holds_target(value: object) -> bool:
     return isinstance(value, list) and any(map(_holds_target, value))
 
 
-def _as_annotated(value: object, annotation: Any) -> object:  # noqa: ANN401
-    """YAML has no tuples: a list stands for one where one is wanted."""
+def _as_type(value: object, annotation: Any) -> object:  # noqa: ANN401
+    """YAML has neither tuples nor paths: a list or a text stands for one where one is wanted."""
     kinds = {get_origin(kind) or kind for kind in (annotation, *get_args(annotation))}
-    return tuple(value) if isinstance(value, list) and tuple in kinds and list not in kinds else value
+    if isinstance(value, list) and tuple in kinds and list not in kinds:
+        return tuple(value)
+    if isinstance(value, str) and Path in kinds and str not in kinds:
+        return Path(value).expanduser()
+    return value

@@ -1,8 +1,9 @@
 """Compose a configuration from conf/ and the command line, and build what it describes."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,39 +30,73 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: for an unknown key, group or choice; with the choices or the closest keys.
     """
-    # Within an entry point Hydra is initialised already, with the same folder.
+    # Within a command Hydra is initialised already, with the same folder.
     running = GlobalHydra.instance().is_initialized()
-    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            return compose(name, overrides=list(overrides))
-        except OverrideParseException as error:
-            raise ConfigError(
-                f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
-                "in it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
-            ) from error
-        except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_with_suggestions(name, overrides, error)) from error
+    initialized = nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3")
+    with initialized, composing(name, overrides):
+        return compose(name, overrides=list(overrides))
+
+
+@contextmanager
+def composing(name: str, overrides: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra says of a command line into a message with the remedy; Hydra must be initialised.
+
+    Args:
+        name: of the primary configuration.
+        overrides: that are composed within the block.
+
+    Raises:
+        ConfigError: in place of Hydra's errors.
+    """
+    try:
+        yield
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
+            "in it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
+        ) from error
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_with_suggestions(name, overrides, error)) from error
 
 
 def build(node: DictConfig | Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN401
-    """Call a node's ``_target_`` with the node's values, as plain containers, and with parts that were built before.
+    """Call a component's ``_target_`` with its values, as plain containers, and with parts that were built before.
 
     Parts are handed over as they are: Hydra itself would turn a dataclass among them into a configuration. A target
-    that has moved since the node was written is found at its new place.
+    that has moved since the component was written is found at its new place.
 
     Args:
         node: with ``_target_``.
         parts: further keyword arguments.
 
     Raises:
-        ConfigError: for values that the target cannot take, beside what it raises itself.
+        ConfigError: for values that the target does not take, beside what it raises itself.
+    """
+    make = build_partial(node)
+    try:
+        inspect.signature(make).bind(**parts)
+    except TypeError as error:
+        raise ConfigError(f"{node['_target_']} cannot be built from its options: {error}") from error
+    return make(**parts)
+
+
+def build_partial(node: DictConfig | Mapping[str, Any]) -> Callable[..., Any]:
+    """A function that calls a component's ``_target_`` with its values and further arguments.
+
+    Raises:
+        ConfigError: for a target that cannot be imported, beside what components within it raise.
     """
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    described = OmegaConf.create(with_todays_targets(plain))
     try:
-        return instantiate(described, _partial_=True, _convert_="all")(**parts)
-    except TypeError as error:
-        raise ConfigError(f"{described._target_} cannot be built from its options: {error}") from error
+        make: Callable[..., Any] = instantiate(
+            OmegaConf.create(with_todays_targets(plain)), _partial_=True, _convert_="all"
+        )
+    except InstantiationException as error:
+        cause = cause_of(error)
+        if isinstance(cause, InstantiationException):
+            raise ConfigError(str(cause)) from error
+        raise cause from None
+    return make
 
 
 def cause_of(error: BaseException) -> BaseException:

@@ -1,10 +1,13 @@
-"""One process or several: what was started has to be what the trainer expects, or processes wait for each other."""
+"""Which devices work, and in how many processes: those started and the trainer must agree, or they wait for ever."""
 
 import os
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from rsna_det.config.options import Component
+from rsna_det.errors import ConfigError, ResourceError
 
-from rsna_det.errors import ConfigError
+if TYPE_CHECKING:
+    import torch
 
 _SEVERAL_NODES = (
     "start one process per GPU on every node, `srun python -m rsna_det.train trainer=ddp trainer.num_nodes=2 ...` in a "
@@ -13,8 +16,8 @@ _SEVERAL_NODES = (
 )
 
 
-def check_processes(trainer: DictConfig, *, sweep: bool) -> None:
-    """Hold a trainer's options against the processes that torchrun or srun started, if one of them did.
+def check_processes(trainer: Component, *, sweep: bool) -> None:
+    """Check a trainer's options against the processes that torchrun or srun started, if one of them did.
 
     Args:
         trainer: the trainer's node of a configuration.
@@ -28,9 +31,9 @@ def check_processes(trainer: DictConfig, *, sweep: bool) -> None:
     if several and sweep:
         raise ConfigError("a sweep runs one job per GPU: use trainer=gpu in it, or trainer=ddp in a single run")
     program, started = _started()
-    if trainer.num_nodes > 1 and program is None:
+    if trainer["num_nodes"] > 1 and program is None:
         raise ConfigError(
-            f"trainer.num_nodes is {trainer.num_nodes}, but neither srun nor torchrun started this process: "
+            f"trainer.num_nodes is {trainer['num_nodes']}, but neither srun nor torchrun started this process: "
             f"{_SEVERAL_NODES}"
         )
     if started > 1 and not several:
@@ -39,9 +42,9 @@ def check_processes(trainer: DictConfig, *, sweep: bool) -> None:
         )
 
 
-def is_distributed(trainer: DictConfig) -> bool:
+def is_distributed(trainer: Component) -> bool:
     """Whether the trainer works on more than one device."""
-    return str(trainer.strategy).startswith("ddp") or trainer.devices not in (1, "1") or trainer.num_nodes > 1
+    return str(trainer["strategy"]).startswith("ddp") or trainer["devices"] not in (1, "1") or trainer["num_nodes"] > 1
 
 
 def _started() -> tuple[str | None, int]:
@@ -52,3 +55,17 @@ def _started() -> tuple[str | None, int]:
     if "SLURM_STEP_NUM_TASKS" in os.environ:
         return "srun", int(os.environ["SLURM_STEP_NUM_TASKS"])
     return None, 1
+
+
+def pick_device(accelerator: str) -> "torch.device":
+    """The device that ``auto``, ``cpu`` or ``cuda`` means here.
+
+    Raises:
+        ResourceError: if a GPU is asked for and there is none.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if accelerator == "cuda" and not available:
+        raise ResourceError("accelerator=cuda, and torch sees no GPU here: set accelerator=cpu or auto")
+    return torch.device("cuda" if accelerator != "cpu" and available else "cpu")

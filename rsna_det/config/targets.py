@@ -19,7 +19,12 @@ _FIRST = {today: first for first, today in MOVED.items()}
 
 def with_todays_targets(node: Any) -> Any:  # noqa: ANN401
     """A plain container whose ``_target_`` values are import paths that exist today."""
-    return _with_targets(node, lambda target: MOVED.get(target, target))
+    return _with_targets(node, todays_target)
+
+
+def todays_target(target: str) -> str:
+    """The import path where a target is today."""
+    return MOVED.get(target, target)
 
 
 def first_target(target: str) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
 
 from rsna_det.config.console import table_of
+from rsna_det.config.options import EvaluateOptions
 from rsna_det.data.labels.reading import read_test_ids, read_truth
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate.report import write_report
@@ -29,8 +29,8 @@ _METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
 _NAMED = 5
 
 
-def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Score the prediction in ``config.predictions`` against ``config.labels`` and write everything into ``folder``.
+def score_predictions(options: EvaluateOptions) -> dict[str, float]:
+    """Score the prediction in ``options.predictions`` against ``options.labels``, into ``options.run_dir``.
 
     Returns:
         The numbers of the report at the prediction's own size rule.
@@ -40,29 +40,29 @@ def score_predictions(config: DictConfig, folder: Path) -> dict[str, float]:
         FileNotFoundError: if labels or a table are missing.
         ValueError: if a table is damaged.
     """
-    source = Path(config.predictions).expanduser()
+    source, folder = Path(str(options.predictions)), options.run_dir
     if not (source / OPERATING_POINT).is_file():
         raise ConfigError(f"predictions={source} is no folder of a prediction: there is no {source / OPERATING_POINT}")
     point = read_operating_point(source / OPERATING_POINT)
     files = _files(source)
-    images = _labelled(config, files)
+    images = _labelled(options, files)
     predicted = read_table(source / f"{IMAGES}.parquet", IMAGES_SCHEMA).set_index("image_id")
     rows = _rows(source, images["image_id"].tolist())
-    rules = _size_rules(images, rows, point, resamples=config.resamples, seed=config.seed)
+    rules = _size_rules(images, rows, point, resamples=options.resamples, seed=options.seed)
     write_csv(rules, folder / "size_rules.csv")
     report = make_report(
         images=images,
         rows=rows[_combination(point.size_rule, rows)],
         point=point,
         p_opacity=predicted["p_opacity"].reindex(images["image_id"]).to_numpy(np.float64),
-        resamples=config.resamples,
-        seed=config.seed,
+        resamples=options.resamples,
+        seed=options.seed,
     )
     write_report(
         report,
         folder,
-        title=f"Prediction {source} against {config.labels}",
-        sections={"Images": _coverage(files, images["image_id"], listed=config.ids is not None)}
+        title=f"Prediction {source} against {options.labels}",
+        sections={"Images": _coverage(files, images["image_id"], listed=options.ids is not None)}
         | _sections(source, point, rules, units=units_in_words(images["true_patient"])),
     )
     _show(report, rules, folder)
@@ -87,23 +87,23 @@ def _read_csv(path: Path, *, numbers: list[str]) -> pd.DataFrame:
     return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
-def _labelled(config: DictConfig, files: pd.DataFrame) -> pd.DataFrame:
+def _labelled(options: EvaluateOptions, files: pd.DataFrame) -> pd.DataFrame:
     """The labels of the images to score: those of ``ids``, or all that are both predicted and labelled."""
     wanted = files.index
-    if config.ids is not None:
-        wanted = pd.Index(sorted(read_test_ids(Path(config.ids).expanduser())))
-        _check_all(wanted, files.index, f"ids of {config.ids}", "prediction")
+    if options.ids is not None:
+        wanted = pd.Index(sorted(read_test_ids(options.ids)))
+        _check_all(wanted, files.index, f"ids of {options.ids}", "prediction")
     sizes = files.loc[wanted, ["height", "width"]].itertuples()
     truth = read_truth(
-        Path(config.labels).expanduser(),
-        patients_csv=None if config.patients_csv is None else Path(config.patients_csv).expanduser(),
+        Path(str(options.labels)),
+        patients_csv=options.patients_csv,
         # Of an image that could not be read the size is not known.
         sizes={str(name): None if np.isnan(height) else (int(height), int(width)) for name, height, width in sizes},
     )
-    if config.ids is not None:
-        _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {config.ids}", "label")
-    log.info(_coverage(files, truth["image_id"], listed=config.ids is not None))
-    if config.patients_csv is None:
+    if options.ids is not None:
+        _check_all(wanted, pd.Index(truth["image_id"]), f"ids of {options.ids}", "label")
+    log.info(_coverage(files, truth["image_id"], listed=options.ids is not None))
+    if options.patients_csv is None:
         log.warning("without patients_csv every image counts as a patient of its own: the intervals are too narrow")
     return truth
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 
 from rsna_det.config.console import table_of
+from rsna_det.config.options import EvaluateOptions
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate.run_report import NOTHING_RIGHT, RunScores, evidence, write_run_scores
 from rsna_det.evaluation.grid import Grid, score_grid
@@ -18,13 +18,14 @@ from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint,
 from rsna_det.evaluation.operating_report import make_report
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
-from rsna_det.runs.agreement import common_settings, run_folders, told_differences
+from rsna_det.runs.agreement import common_settings, differences_in_words, named_runs
+from rsna_det.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
-    """Evaluate the runs that ``config.runs`` names and write everything into ``folder``.
+def score_runs(options: EvaluateOptions) -> dict[str, float]:
+    """Evaluate the runs that ``options.runs`` names and write everything into ``options.run_dir``.
 
     Returns:
         The numbers of the report, with ``honest_map`` and ``optimistic_map``.
@@ -34,12 +35,13 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
         FileNotFoundError: if a run has no tables.
         ValueError: if a table is damaged, or an image is in two folds.
     """
-    folders = run_folders(config.runs)
+    folder = options.run_dir
+    folders = named_runs(options.runs or [])
     decoding, image_size = common_settings(folders)
     joined = open_runs(folders)
     _say_what_is_missing(joined)
-    if config.epoch is not None and config.epoch not in joined.epochs:
-        raise ConfigError(f"epoch is {config.epoch}; every run has tables of the epochs {list(joined.epochs)}")
+    if options.epoch is not None and options.epoch not in joined.epochs:
+        raise ConfigError(f"epoch is {options.epoch}; every run has tables of the epochs {list(joined.epochs)}")
     point = OperatingPoint(
         image_size=image_size,
         score_floor=decoding.score_floor,
@@ -47,12 +49,12 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
         nms_iou=decoding.nms_iou,
         relative_cut=decoding.relative_cut,
         cut=decoding.cut,
-        size_rule=_size_rule(config.size_rule),
+        size_rule=_size_rule(options.size_rule),
     )
-    cuts = decoding.cuts if config.cut_grid is None else replace(decoding, cut_grid=config.cut_grid).cuts
-    scores = replace(_measure(config, joined, point, cuts), differences=tuple(told_differences(folders)))
+    cuts = decoding.cuts if options.cut_grid is None else replace(decoding, cut_grid=options.cut_grid).cuts
+    scores = replace(_measure(options, joined, point, cuts), differences=tuple(differences_in_words(folders)))
     write_run_scores(scores, folder)
-    places = [folder, *(f / "checkpoints" for f in folders if config.save_operating_point)]
+    places = [folder, *(f.checkpoints for f in folders if options.save_operating_point)]
     for place in places:
         _save_point(scores.report.point, evidence(scores), place)
     _show(scores, folder)
@@ -69,7 +71,7 @@ def _size_rule(name: str) -> str:
 
 def _say_what_is_missing(joined: OutOfFold) -> None:
     for folder in joined.folders:
-        if not (folder / "result.json").is_file():
+        if not RunFolder(folder).result_file.is_file():
             log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
     if joined.partial_epochs:
         log.warning("only some runs have tables of the epochs %s: they are left out", list(joined.partial_epochs))
@@ -77,14 +79,14 @@ def _say_what_is_missing(joined: OutOfFold) -> None:
         log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
 
 
-def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> RunScores:
-    grid = _grid(config, joined, point, cuts)
+def _measure(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> RunScores:
+    grid = _grid(options, joined, point, cuts)
     fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
     allowed = restricted(
         grid,
-        epochs=None if config.epoch is None else [config.epoch],
-        nms_ious=None if config.choose_nms_iou else [_value(config.nms_iou, point.nms_iou)],
-        cuts=None if config.cut is None else [config.cut],
+        epochs=None if options.epoch is None else [options.epoch],
+        nms_ious=None if options.choose_nms_iou else [_value(options.nms_iou, point.nms_iou)],
+        cuts=None if options.cut is None else [options.cut],
     )
     chosen = best_cell(allowed, group=0)
     if chosen.score == 0:
@@ -95,8 +97,8 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
         rows=joined.candidates(chosen.epoch),
         point=replace(point, cut=chosen.cut, nms_iou=chosen.nms_iou, epoch=chosen.epoch),
         p_opacity=predicted["p_opacity"].to_numpy(np.float64),
-        resamples=config.resamples,
-        seed=config.seed,
+        resamples=options.resamples,
+        seed=options.seed,
     )
     capped = predicted.loc[predicted["candidates_before_cap"] > point.max_candidates]
     return RunScores(
@@ -110,11 +112,11 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
     )
 
 
-def _grid(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> Grid:
+def _grid(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> Grid:
     """All images, and the halves of the patients, at every cut and NMS IoU that is configured or chosen."""
     everything = torch.ones(1, len(joined.images), dtype=torch.bool)
-    halves = patient_halves(joined.images["true_patient"].tolist(), splits=config.splits, seed=config.seed)
-    cuts = _with(cuts, point.cut, config.cut)
+    halves = patient_halves(joined.images["true_patient"].tolist(), splits=options.splits, seed=options.seed)
+    cuts = _with(cuts, point.cut, options.cut)
     if cuts[0] < point.score_floor:
         raise ConfigError(
             f"a cut of {cuts[0]} is below the runs' score floor of {point.score_floor}: nothing is stored there"
@@ -124,7 +126,7 @@ def _grid(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Se
         truths=joined.truths,
         groups=torch.cat([everything, halves]),
         cuts=cuts,
-        nms_ious=_with(config.nms_ious, point.nms_iou, config.nms_iou),
+        nms_ious=_with(options.nms_ious, point.nms_iou, options.nms_iou),
         relative_cut=point.relative_cut,
         rescale_factor=point.rescale_factor if point.size_rule == "rescale" else 1.0,
     )

@@ -1,124 +1,92 @@
-"""Finding the folders of runs, and what their saved configurations agree on."""
+"""Which runs are named, and what their saved configurations agree on."""
 
 import logging
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
+from rsna_det.config.options import as_plain
+from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.errors import ConfigError
 from rsna_det.files.paths import matching_paths
+from rsna_det.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-# In these, and what lies below them, two runs of one experiment may differ.
-_OWN_TO_A_RUN = (
-    "data.fold", "data.num_workers", "hydra", "logger", "paths", "resume", "run_dir", "score_untrained", "seed",
-    "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar", "trainer.num_nodes", "trainer.strategy",
-)  # fmt: skip
-
-# What makes an experiment: runs that differ in these are of two.
-_OF_THE_EXPERIMENT = (
-    "name", "encoder", "model", "optimizer", "augmentation", "loss", "data", "callbacks.encoder_freeze",
-    "callbacks.average",
-)  # fmt: skip
-
-# Of the data these are told and no more: where things lie (that the labels and folds are the same is checked on the
-# runs' own tables), and how they are drawn.
-_TOLD_OF_DATA = (
-    "data.root", "data.cache_dir", "data.patients_csv", "data.folds_csv", "data.test_ids", "data.batch_size",
-    "data.seed",
-)  # fmt: skip
+_DECODING = ("data.image_size", "decoding.")
+# Runs that differ in these are of two experiments; in these and the others below they can be joined, with a warning.
+_OF_AN_EXPERIMENT = (Role.NAME, Role.METHOD)
+_WORTH_SAYING = (*_OF_AN_EXPERIMENT, Role.TRAINING, Role.SOURCE)
+_STUDY = "study"
+_ANY_FOLDER = "run"
 
 
-def run_folders(named: str | Sequence[str]) -> list[Path]:
+def named_runs(named: str | Sequence[str]) -> list[RunFolder]:
     """The run folders that names and globs stand for, each once, in order.
 
     What a glob finds counts if it has tables; what is named outright must be there.
 
     Raises:
         ConfigError: for a name or glob that finds folders, none of them a run's.
-        FileNotFoundError: for one that finds nothing.
+        MissingFileError: for one that finds nothing.
     """
-    found: dict[Path, None] = {}
+    runs: dict[RunFolder, None] = {}
     for name in [named] if isinstance(named, str) else named:
-        paths = matching_paths(name, option="runs")
-        runs = [path for path in paths if (path / "predictions" / "truth.parquet").is_file()]
-        for path in (path for path in paths if path not in runs):
-            log.warning("%s has no out-of-fold tables (predictions/truth.parquet): left out", path)
-        if not runs:
-            raise ConfigError(f"runs={name} names no run with out-of-fold tables (predictions/truth.parquet)")
-        found |= dict.fromkeys(runs)
-    return list(found)
+        folders = [RunFolder(path) for path in matching_paths(name, option="runs")]
+        with_tables = [folder for folder in folders if folder.tables.truth_path.is_file()]
+        where = "predictions/truth.parquet"
+        for folder in (folder for folder in folders if folder not in with_tables):
+            log.warning("%s has no out-of-fold tables (%s): ignored", folder, where)
+        if not with_tables:
+            raise ConfigError(f"runs={name} names no run with out-of-fold tables ({where})")
+        runs |= dict.fromkeys(with_tables)
+    return list(runs)
 
 
-def common_settings(folders: Sequence[Path]) -> tuple[DecodingSettings, int]:
+def common_settings(folders: Sequence[RunFolder]) -> tuple[DecodingSettings, int]:
     """Decoding and image size (network pixels) of runs of one experiment; logs what else differs between them.
 
     Raises:
         ConfigError: if a saved configuration is missing, or the runs do not decode alike or are of two experiments.
     """
-    configs = [_saved_config(folder) for folder in folders]
-    for folder, differing in _compared(folders, configs):
+    options = folders[0].options()
+    for folder, differing in _compared(folders):
         listed = ", ".join(differing.values())
-        if any(_below(key, ("data.image_size", "decoding")) for key in differing):
+        if any(key.startswith(_DECODING) for key in differing):
             raise ConfigError(f"{folders[0]} and {folder} do not decode alike: {listed}")
-        experiment = [text for key, text in differing.items() if _makes_the_experiment(key)]
+        experiment = [text for key, text in differing.items() if role_of(key) in _OF_AN_EXPERIMENT]
         if experiment:
             raise ConfigError(
                 f"{folders[0]} and {folder} are of two experiments: they differ in {', '.join(experiment)}; "
                 "name the runs of one experiment"
             )
         log.warning("%s and %s differ in more than their fold: %s", folders[0], folder, listed)
-    return build(configs[0].decoding), configs[0].data.image_size
+    return build(options.decoding), int(options.data["image_size"])
 
 
-def told_differences(folders: Sequence[Path]) -> list[str]:
-    """A sentence for each run whose options, other than its fold and where it ran, are not those of the first.
+def differences_in_words(folders: Sequence[RunFolder]) -> list[str]:
+    """A sentence for each run whose options differ from those of the first in more than the fold and the machine.
 
     Raises:
         ConfigError: if a saved configuration is missing.
     """
-    configs = [_saved_config(folder) for folder in folders]
     return [
         f"`{folders[0]}` and `{folder}` differ in more than their fold: {', '.join(differing.values())}."
-        for folder, differing in _compared(folders, configs)
+        for folder, differing in _compared(folders)
     ]
 
 
-def _compared(folders: Sequence[Path], configs: Sequence[DictConfig]) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The runs that are not as the first, with each option that differs and both its values in words."""
-    first, *others = [_flat(config) for config in configs]
+def _compared(folders: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, dict[str, str]]]:
+    """The runs that differ from the first, with each option that differs and both its values in words."""
+    first, *others = [_comparable(folder) for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
-        keys = [key for key in sorted(first.keys() | other.keys()) if not _below(key, _OWN_TO_A_RUN)]
-        differing = {
-            key: f"{key} ({first.get(key)} / {other.get(key)})" for key in keys if first.get(key) != other.get(key)
-        }
-        if differing:
-            yield folder, differing
+        keys = [key for key in sorted(first.keys() | other.keys()) if first.get(key) != other.get(key)]
+        if keys:
+            yield folder, {key: f"{key} ({first.get(key)} / {other.get(key)})" for key in keys}
 
 
-def _makes_the_experiment(key: str) -> bool:
-    return _below(key, _OF_THE_EXPERIMENT) and not _below(key, _TOLD_OF_DATA)
-
-
-def _below(key: str, nodes: Sequence[str]) -> bool:
-    return any(key == node or key.startswith(f"{node}.") for node in nodes)
-
-
-def _saved_config(folder: Path) -> DictConfig:
-    path = folder / ".hydra" / "config.yaml"
-    config = OmegaConf.load(path) if path.is_file() else None
-    if not isinstance(config, DictConfig) or "decoding" not in config:
-        raise ConfigError(f"{folder} is not the folder of a run: {path} is missing or no configuration of one")
-    return config
-
-
-def _flat(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    table = pd.json_normalize(plain)
-    return {str(name): table[name].iloc[0] for name in table.columns}
+def _comparable(folder: RunFolder) -> dict[str, Any]:
+    """The options worth comparing, with the same place for every run."""
+    plain = as_plain(folder.options(run_dir=_ANY_FOLDER))
+    return {key: value for key, value in flat_options(plain) if key != _STUDY and role_of(key) in _WORTH_SAYING}

@@ -1,16 +1,13 @@
-"""What of a finished run's folder is worth keeping elsewhere: the out-of-fold tables, the best checkpoint."""
+"""What of a finished run's folder is worth keeping elsewhere: the out-of-fold tables and the best checkpoint."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-from omegaconf import DictConfig
+from rsna_det.config.options import TrainOptions
+from rsna_det.runs.folder import RunFolder
 
-from rsna_det.runs.provenance import CONFIG, FILE
-
-METRICS = "metrics.csv"
 TABLES, MODEL = "out-of-fold", "model"
 
 _LONGEST_NAME = 64
@@ -33,42 +30,41 @@ class RunArtifact:
     metadata: Mapping[str, str | int | float | None]
 
 
-def run_artifacts(config: DictConfig) -> list[RunArtifact]:
-    """The artifacts of a run, those of which there are files.
-
-    Args:
-        config: of a finished run, with ``run_dir``.
-    """
-    folder = Path(config.run_dir)
-    best_epoch, best_map = _best(folder / METRICS)
+def run_artifacts(options: TrainOptions) -> list[RunArtifact]:
+    """The artifacts of a finished run, those that have files."""
+    folder = RunFolder(options.run_dir)
+    fold = int(options.data["fold"])
+    best_epoch, best_map = _best(folder)
     metadata: dict[str, str | int | float | None] = {
-        "experiment": str(config.name),
-        "fold": int(config.data.fold),
-        "seed": int(config.seed),
+        "experiment": options.name,
+        "fold": fold,
+        "seed": options.seed,
         "val/map_best": best_map,
         "epoch": best_epoch,
     }
-    best = folder / "checkpoints" / "best.ckpt"
-    found = {
-        TABLES: sorted((folder / "predictions").glob("*.parquet")),
-        MODEL: [best, *(folder / name for name in (CONFIG, FILE))] if best.is_file() else [],
+    model = [folder.best_checkpoint, folder.resolved_config, folder.provenance_file]
+    files = {
+        TABLES: sorted(folder.tables.folder.glob("*.parquet")),
+        MODEL: model if folder.best_checkpoint.is_file() else [],
     }
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(config.name))[:_LONGEST_NAME]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", options.name)[:_LONGEST_NAME]
     return [
         RunArtifact(
             kind=kind,
-            label=f"{name}-fold{config.data.fold}-{kind}",
-            files={path.relative_to(folder).as_posix(): path for path in paths},
+            label=f"{name}-fold{fold}-{kind}",
+            files={path.relative_to(folder.path).as_posix(): path for path in paths},
             metadata=metadata,
         )
-        for kind, paths in found.items()
+        for kind, paths in files.items()
         if paths
     ]
 
 
-def _best(metrics: Path) -> tuple[int | None, float | None]:
+def _best(folder: RunFolder) -> tuple[int | None, float | None]:
     """Epoch and score of the best checkpoint: the first of the best, as it is only replaced by a better one."""
-    table = pd.read_csv(metrics) if metrics.is_file() else pd.DataFrame()
+    if not folder.metrics_file.is_file():
+        return None, None
+    table = folder.metrics()
     if "val/map_best" not in table or table["val/map_best"].isna().all():
         return None, None
     row = int(table["val/map_best"].argmax())

@@ -1,6 +1,5 @@
-"""What a run was made of: ``provenance.json``, written when it starts and completed when it ends."""
+"""What a run was made from: ``provenance.json``, written when it starts and completed when it ends."""
 
-import json
 import os
 import platform
 import shutil
@@ -16,40 +15,44 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from rsna_det.config.compose import CONF
+from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.data.fingerprint import fingerprint
 from rsna_det.files.atomic import write_text
-
-FILE = "provenance.json"
-CONFIG = "config.yaml"
+from rsna_det.runs.folder import RunFolder
+from rsna_det.runs.records import ProvenanceRecord, Start, write_record
 
 _GIT_SECONDS = 20
 
 
 class Provenance(Callback):
-    """Keeps one entry for each start of a run, the first and those that go on with it.
+    """Keeps one entry for each start of a run: the first, and those that resumed it.
 
     Args:
-        config: composed, with ``run_dir``.
+        options: of the run.
+
+    Raises:
+        DataError: if the run's earlier record is damaged.
     """
 
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-        self.folder = Path(config.run_dir)
+    def __init__(self, options: TrainOptions) -> None:
+        self.options = options
+        self.folder = RunFolder(options.run_dir)
         self.entry: dict[str, Any] = {}
         self.data: dict[str, Any] | None = None
-        self._earlier = _starts(self.folder / FILE)
+        earlier = self.folder.provenance()
+        self._earlier = earlier.starts if earlier else []
         self._epoch_started = 0.0
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Write the entry of a start, and how it ended when it does; a killed run stays ``running``."""
+        """Write the entry of a start, and its outcome when it ends; a killed run stays ``running``."""
         started = time.perf_counter()
-        self.entry = {"started": _now(), "outcome": "running", **_machine(), "git": git_state(CONF.parent)}
+        self.entry = {"started": _now(), "outcome": "running", **_machine(), "git": git_state(CONF)}
         self.entry["packages"] = _packages()
         self._write()
         try:
@@ -64,7 +67,7 @@ class Provenance(Callback):
             self._write()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """The data is read and the devices are known."""
+        """Record the data, which are read now, and the devices."""
         if not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -75,37 +78,37 @@ class Provenance(Callback):
         self._write()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """The checkpoint, if there is one, is read."""
+        """Record the first epoch: the checkpoint, if there is one, is loaded now."""
         if trainer.is_global_zero:
             self.entry |= {"first_epoch": trainer.current_epoch, "epoch_seconds": []}
             self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """An epoch's time counts from here."""
+        """Start an epoch's clock."""
         self._epoch_started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Its validation is done."""
+        """Record the epoch's time, its validation included."""
         if trainer.is_global_zero:
             self.entry["epoch_seconds"].append(round(time.perf_counter() - self._epoch_started, 2))
             self._write()
 
     @rank_zero_only
     def _write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        resolved = OmegaConf.to_yaml(self.config, resolve=True)
-        write_text(self.folder / CONFIG, resolved)
-        record = {
-            "seed": self.config.seed,
-            "configuration": CONFIG,
-            "data": self.data,
-            "starts": [*self._earlier, self.entry],
-        }
-        write_text(self.folder / FILE, json.dumps(record, indent=1) + "\n")
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        resolved = self.folder.resolved_config
+        write_text(resolved, yaml.safe_dump(as_plain(self.options), sort_keys=False))
+        record = ProvenanceRecord(
+            seed=self.options.seed,
+            configuration=resolved.name,
+            data=self.data,
+            starts=[*self._earlier, Start.model_validate(self.entry)],
+        )
+        write_record(self.folder.provenance_file, record)
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:
-    """Commit of a checkout and whether it has changes of its own; None without git or outside a checkout."""
+    """Commit of a checkout and whether it has uncommitted changes; None without git or outside a checkout."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -119,11 +122,6 @@ def git_state(folder: Path) -> dict[str, str | bool] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": bool(changes)}
-
-
-def _starts(file: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(file.read_text())["starts"] if file.is_file() else []
-    return found
 
 
 def _machine() -> dict[str, Any]:

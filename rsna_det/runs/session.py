@@ -1,27 +1,26 @@
-"""One training: from a configuration to a finished run's folder."""
+"""One training: from options to a finished run's folder."""
 
-import json
+import inspect
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from rsna_det.config.check import check_config
-from rsna_det.config.compose import build
+from rsna_det.config.compose import build, build_partial
 from rsna_det.config.console import table_of
 from rsna_det.config.devices import check_processes
-from rsna_det.errors import ConfigError
-from rsna_det.files.atomic import write_text
+from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.errors import ConfigError, ResourceError
+from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.provenance import Provenance
-from rsna_det.runs.resume import is_finished
+from rsna_det.runs.records import Result, write_record
 from rsna_det.runs.tracking import RunLogger, finish_tracking
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.module import DetectorModule
@@ -29,65 +28,81 @@ from rsna_det.training.module import DetectorModule
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig, *, checkpoint: Path | None = None) -> dict[str, float]:
-    """Train as configured.
+def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = False) -> dict[str, float]:
+    """Train as the options say.
 
     Args:
-        config: composed, with ``run_dir``.
-        checkpoint: where to go on from.
+        options: checked.
+        checkpoint: where to resume.
+        sweep: whether the run is one of a sweep, which has one device a run.
 
     Returns:
         The last epoch's metrics.
 
     Raises:
-        ConfigError: before any data is read, for a configuration that cannot run.
+        ConfigError: before any data is read, for options that do not go together.
+        DivergedError: if the loss is no longer finite.
+        ResourceError: if the GPU's memory is too small, or a GPU is asked for and there is none.
     """
-    check_config(config)
-    _check_trainer(config)
-    torch.manual_seed(config.seed)
-    data = build(config.data, augmentation=build(config.augmentation))
-    module = build_module(config)
+    _check_trainer(options, sweep=sweep)
+    torch.manual_seed(options.seed)
+    data = build(options.data, augmentation=build(options.augmentation))
+    module = build_module(options)
     _try_optimizer(module)
-    provenance = Provenance(config)
-    callbacks = [*(build(node) for node in config.callbacks.values() if node is not None), provenance]
+    provenance = Provenance(options)
+    callbacks = [*(build(node) for node in options.callbacks.values() if node is not None), provenance]
     try:
-        with provenance.recorded():
-            trainer = _trainer(config, callbacks, checkpoint)
-            metrics = _fit(config, trainer, module, data, checkpoint)
-        _conclude_tracking(config, trainer)
-        return metrics
+        with provenance.recorded(), _memory_errors(options):
+            trainer = _trainer(options, callbacks, checkpoint)
+            metrics = _fit(options, trainer, module, data, checkpoint)
+        _conclude_tracking(options, trainer)
     finally:
         finish_tracking()
+    return metrics
 
 
-def _trainer(config: DictConfig, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
-    first_epoch = _epochs_done(checkpoint) if checkpoint else 0
-    loggers = [_logger(node, first_epoch) for node in config.logger.values()]
-    trainer: Trainer = build(config.trainer, logger=loggers, callbacks=callbacks, default_root_dir=config.run_dir)
-    return trainer
+@contextmanager
+def _memory_errors(options: TrainOptions) -> Iterator[None]:
+    """Say what to do where the GPU's memory is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"the GPU has too little memory for data.batch_size={options.data['batch_size']} at "
+            f"{options.data['image_size']} px: lower data.batch_size (trainer.accumulate_grad_batches keeps the "
+            "effective batch), or set trainer.precision=16-mixed"
+        ) from error
 
 
-def _fit(
-    config: DictConfig,
-    trainer: Trainer,
-    module: DetectorModule,
-    data: LightningDataModule,
-    checkpoint: Path | None,
-) -> dict[str, float]:
-    untrained = _score_untrained(config, module, data) if config.score_untrained and not checkpoint else {}
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(plain)
-    started = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    return _conclude(config, trainer, untrained, seconds=time.perf_counter() - started)
+def build_module(options: TrainOptions) -> DetectorModule:
+    """The detector with its loss and optimizer, not trained."""
+    return DetectorModule(
+        model=build(options.model, encoder=build(options.encoder)),
+        loss=build(options.loss),
+        optimizer=build_partial(options.optimizer.optimizer),
+        scheduler=build_partial(options.optimizer.scheduler),
+        description=_description(options),
+        decoding=build(options.decoding),
+    )
 
 
-def _check_trainer(config: DictConfig) -> None:
-    options = config.trainer
-    if options.gradient_clip_val is not None and options.gradient_clip_val < 0:
-        raise ConfigError(f"optimizer.gradient_clip is {options.gradient_clip_val}; expected 0 (no clipping) or more")
-    check_processes(options, sweep=is_sweep())
+def _description(options: TrainOptions) -> dict[str, Any]:
+    """Plain containers from which a checkpoint's model is built again, without fetching any weights."""
+    return {
+        "name": options.name,
+        "encoder": options.encoder | {"pretrained": False, "weights": None},
+        "model": options.model,
+        "decoding": options.decoding,
+        "image_size": options.data["image_size"],
+        "fold": options.data["fold"],
+    }
+
+
+def _check_trainer(options: TrainOptions, *, sweep: bool) -> None:
+    clip = options.optimizer.gradient_clip
+    if clip is not None and clip < 0:
+        raise ConfigError(f"optimizer.gradient_clip is {clip}; expected 0 (no clipping) or more")
+    check_processes(options.trainer, sweep=sweep)
 
 
 def _try_optimizer(module: DetectorModule) -> None:
@@ -96,91 +111,94 @@ def _try_optimizer(module: DetectorModule) -> None:
     module.make_scheduler(optimizer, batches_per_epoch=10, total_steps=100)
 
 
-def build_module(config: DictConfig) -> DetectorModule:
-    """The detector with its loss and optimizer, not trained."""
-    model = build(config.model, encoder=build(config.encoder))
-    return DetectorModule(
-        model=model,
-        loss=build(config.loss),
-        optimizer=instantiate(config.optimizer.optimizer, _convert_="all"),
-        scheduler=instantiate(config.optimizer.scheduler, _convert_="all"),
-        description=_description(config),
-        decoding=build(config.decoding),
-    )
+def _trainer(options: TrainOptions, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
+    first_epoch = _epochs_done(checkpoint) if checkpoint else 0
+    loggers = [_logger(node, first_epoch) for node in options.logger.values()]
+    return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
 
 
-def _description(config: DictConfig) -> dict[str, Any]:
-    """Plain containers from which a checkpoint's model is built again, without fetching any weights."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return {
-        "name": plain["name"],
-        "encoder": plain["encoder"] | {"pretrained": False, "weights": None},
-        "model": plain["model"],
-        "decoding": plain["decoding"],
-        "image_size": plain["data"]["image_size"],
-        "fold": plain["data"]["fold"],
-    }
+def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:
+    """Lightning's trainer; what it says of devices gets its remedy."""
+    try:
+        trainer: Trainer = build(options.trainer, **parts)
+    except MisconfigurationException as error:
+        without_gpu = " Without a GPU set `trainer=cpu`" if "gpu" in str(error).lower() else ""
+        raise ConfigError(f"{str(error).rstrip('.')}.{without_gpu}") from error
+    return trainer
 
 
-def _logger(node: DictConfig, first_epoch: int) -> Any:  # noqa: ANN401
-    extra = {"first_epoch": first_epoch} if node["_target_"].endswith("EpochTable") else {}
-    return build(node, **extra)
+def _logger(node: dict[str, Any], first_epoch: int) -> Any:  # noqa: ANN401
+    """A logger; one that continues a file is told where the run resumes."""
+    make = build_partial(node)
+    return make(first_epoch=first_epoch) if "first_epoch" in inspect.signature(make).parameters else make()
 
 
 def _epochs_done(checkpoint: Path) -> int:
     return int(read_checkpoint(checkpoint)["epoch"]) + 1
 
 
-def is_sweep() -> bool:
-    """Whether this process works on one run of a Hydra sweep."""
-    return HydraConfig.initialized() and HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN
+def _fit(
+    options: TrainOptions,
+    trainer: Trainer,
+    module: DetectorModule,
+    data: LightningDataModule,
+    checkpoint: Path | None,
+) -> dict[str, float]:
+    untrained = _score_untrained(options, module, data) if options.score_untrained and not checkpoint else {}
+    for logger in trainer.loggers:
+        logger.log_hyperparams(as_plain(options))
+    started = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return _conclude(options, trainer, untrained, seconds=time.perf_counter() - started)
 
 
-def _score_untrained(config: DictConfig, module: DetectorModule, data: LightningDataModule) -> dict[str, float]:
-    # Metrics reset in inference mode could not be counted on in training.
-    trainer = build(config.trainer, logger=False, callbacks=[], enable_checkpointing=False, inference_mode=False)
+def _score_untrained(options: TrainOptions, module: DetectorModule, data: LightningDataModule) -> dict[str, float]:
+    # Metrics reset in inference mode cannot be updated in training.
+    trainer = _built_trainer(options, logger=False, callbacks=[], enable_checkpointing=False, inference_mode=False)
     scores = trainer.validate(module, data, verbose=False)[0]
     return {name: float(value) for name, value in scores.items()}
 
 
-def _conclude(config: DictConfig, trainer: Trainer, untrained: dict[str, float], *, seconds: float) -> dict[str, float]:
-    """Write the run's result and say where everything lies."""
+def _conclude(
+    options: TrainOptions, trainer: Trainer, untrained: dict[str, float], *, seconds: float
+) -> dict[str, float]:
+    """Write the run's result and say where everything is."""
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if not trainer.is_global_zero or trainer.interrupted:
         return metrics
-    folder = Path(config.run_dir)
+    folder = RunFolder(options.run_dir)
     best = _best_score(trainer)
-    result = {
-        "epochs": trainer.current_epoch,
-        "seconds": round(seconds, 1),
-        "best_val_map": best,
-        "metrics": metrics,
-    }
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
-    if untrained:
-        rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"
-    rows |= {
-        "run folder": str(folder if not folder.is_relative_to(Path.cwd()) else folder.relative_to(Path.cwd())),
-        "  metrics": "metrics.csv",
-        "  checkpoints": "checkpoints/",
-        "  out-of-fold candidates": "predictions/",
-        "  pictures": "images/",
-        "  configuration": "config.yaml, .hydra/",
-        "  made from": "provenance.json",
-    }
-    if "wandb" in config.logger:
-        rows["  W&B"] = "wandb/"
-    table_of(f"{config.name}, fold {config.data.fold}", rows)
+    result = Result(epochs=trainer.current_epoch, seconds=round(seconds, 1), best_val_map=best, metrics=metrics)
+    write_record(folder.result_file, result)
+    table_of(f"{options.name}, fold {options.data['fold']}", _summary(options, folder, best, untrained))
     return metrics
 
 
-def _conclude_tracking(config: DictConfig, trainer: Trainer) -> None:
+def _summary(
+    options: TrainOptions, folder: RunFolder, best: float | None, untrained: dict[str, float]
+) -> dict[str, str]:
+    rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
+    if untrained:
+        rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"
+    place = folder.path
+    rows |= {
+        "run folder": str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place),
+        "  metrics": folder.metrics_file.name,
+        "  checkpoints": f"{folder.checkpoints.name}/",
+        "  out-of-fold candidates": f"{folder.tables.folder.name}/",
+        "  pictures": f"{folder.pictures.name}/",
+        "  configuration": f"{folder.resolved_config.name}, {folder.composed_config.parent.name}/",
+        "  provenance": folder.provenance_file.name,
+    }
+    return rows | ({"  W&B": "wandb/"} if "wandb" in options.logger else {})
+
+
+def _conclude_tracking(options: TrainOptions, trainer: Trainer) -> None:
     """Hand a finished run to the loggers that keep more than numbers; all of its files are as they will stay."""
-    if trainer.is_global_zero and is_finished(config):
+    if trainer.is_global_zero and RunFolder(options.run_dir).is_finished(epochs=options.trainer["max_epochs"]):
         for logger in trainer.loggers:
             if isinstance(logger, RunLogger):
-                logger.conclude(config)
+                logger.conclude(options)
 
 
 def _best_score(trainer: Trainer) -> float | None:

@@ -19,23 +19,21 @@ import torch
 import wandb
 from jaxtyping import Float
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from wandb.errors import CommError
 
+from rsna_det.config.options import TrainOptions
 from rsna_det.drawing.boxes import BoxedImage
-from rsna_det.runs.artifacts import METRICS, RunArtifact, run_artifacts
+from rsna_det.runs.artifacts import RunArtifact, run_artifacts
+from rsna_det.runs.folder import RunFolder
 from rsna_det.structures import Category
 from rsna_det.training.module import LOSS_NAMES
 
 log = logging.getLogger(__name__)
 
 Mode = Literal["offline", "online", "disabled"]
-
-ID_FILE = "wandb_id"
-"""In a run's folder: the id that it keeps when it goes on."""
 
 CONNECT_SECONDS = 5
 
@@ -90,19 +88,19 @@ class RunLogger(WandbLogger):
             self.experiment.log({key: pictures, EPOCH: epoch})
 
     @rank_zero_only
-    def conclude(self, config: DictConfig) -> None:
+    def conclude(self, options: TrainOptions) -> None:
         """Sum up the whole of a finished run, of which this process may have seen the last part, and keep its files.
 
         None is copied: offline, W&B notes where each lies, and sends it from there when the run is synchronised.
 
         Args:
-            config: of the run, with ``run_dir``; its files stay as they are.
+            options: of the run; its files stay as they are.
         """
         with _warning("the summary"):
-            self._sum_up(pd.read_csv(Path(config.run_dir) / METRICS))
+            self._sum_up(RunFolder(options.run_dir).metrics())
         if self.keep_artifacts:
             with _warning("the artifacts"):
-                for artifact in run_artifacts(config):
+                for artifact in run_artifacts(options):
                     self._log_artifact(artifact)
 
     def _sum_up(self, metrics: pd.DataFrame) -> None:
@@ -213,7 +211,7 @@ def _start(logger: RunLogger, folder: Path) -> None:
         log.warning("W&B does not answer as it should (%s): going on offline; `wandb sync` sends the run later", error)
         wandb.teardown()
         # The failed run may not have let go of its id yet, and Lightning offers no way to change its mind.
-        (folder / ID_FILE).unlink()
+        RunFolder(folder).wandb_id.unlink()
         logger._wandb_init |= {"mode": "offline", "resume": None, "id": _run_id(folder)}  # noqa: SLF001
         experiment = logger.experiment
     experiment.define_metric(EPOCH)
@@ -260,7 +258,7 @@ def _reachable_mode(mode: Mode) -> Mode:
 
 
 def _run_id(folder: Path) -> str:
-    path = folder / ID_FILE
+    path = RunFolder(folder).wandb_id
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(uuid.uuid4().hex[:12] + "\n")

@@ -1,36 +1,26 @@
-"""What makes two cells of a study the same: the hash of all in a configuration that can change a run's result."""
+"""What makes two runs of a study the same: the hash of every option that can change a run's result."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from rsna_det.config.targets import first_target
+from rsna_det.config.roles import FILE_OPTIONS, flat_options, role_of
+from rsna_det.config.targets import first_target, todays_target
 from rsna_det.data.cache.index import digest
 from rsna_det.data.labels.reading import CLASS_CSV, LABELS_CSV
+from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 
-# Where things are, who shows them, which machine works: none of it changes what is learnt. A sweep's cell has one
-# device. Hydra's own node and the study are no part of the run.
-NEUTRAL = frozenset({
-    "hydra", "study", "name", "run_dir", "resume", "paths", "logger", "score_untrained",
-    "callbacks.images", "callbacks.plan",
-    "data.num_workers", "data.cache_dir",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.plugins",
-    "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
-})  # fmt: skip
-
-FILES = ("data.patients_csv", "data.folds_csv", "data.test_ids", "encoder.weights")
-"""Values that name a file: its content counts, not its place."""
-
-SYNTHETIC = "SyntheticDataModule"
+_LEFT_OUT = object()
 
 
-def cell_id(config: DictConfig) -> str:
-    """Ten hexadecimal digits, the same for every way of saying the same run.
+def run_id(config: DictConfig) -> str:
+    """Ten hexadecimal digits, the same for every way of describing the same run.
 
     Args:
         config: composed; ``run_dir`` may be missing.
@@ -40,49 +30,26 @@ def cell_id(config: DictConfig) -> str:
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
-    """All options that can change the result, flat and resolved, with files as hashes of what they hold."""
+    """All options that can change the result, flat and resolved, with files as hashes of their content."""
     part = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_struct(part, value=False)
     part.run_dir = ""
     plain: Any = OmegaConf.to_container(part, resolve=True)
-    kept = {key: value for key, value in flat_options(plain) if not _is_neutral(key)}
+    kept = {key: value for key, value in flat_options(plain) if role_of(key).changes_result}
     values = kept | _contents(kept)
-    return {key: _exact(key, _stable(key, value)) for key, value in values.items() if value is not _DROPPED}
-
-
-def _stable(key: str, value: Any) -> Any:  # noqa: ANN401
-    """A class that moved to another module is the same class."""
-    return first_target(value) if key.endswith("_target_") else value
-
-
-_DROPPED = object()
-
-
-def flat_options(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a configuration with its dotted path."""
-    for key, value in node.items():
-        own = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict) and value:
-            yield from flat_options(value, own)
-        else:
-            yield own, value
-
-
-def _is_neutral(key: str) -> bool:
-    parts = key.split(".")
-    return any(".".join(parts[: n + 1]) in NEUTRAL for n in range(len(parts)))
+    return {key: _exact(key, _stable(key, value)) for key, value in values.items() if value is not _LEFT_OUT}
 
 
 def _contents(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """In place of paths, what lies there; drawn data are what their options say, drawn already or not."""
+    """In place of paths, what lies there; synthetic data are what their options say, written already or not."""
     root = Path(str(kept["data.root"])).expanduser()
-    drawn = str(kept["data._target_"]).endswith(SYNTHETIC)
-    found: dict[str, Any] = {"data.root": _DROPPED if drawn else _tables_digest(root)}
-    for key in FILES:
+    synthetic = issubclass(get_class(todays_target(kept["data._target_"])), SyntheticDataModule)
+    found: dict[str, Any] = {"data.root": _LEFT_OUT if synthetic else _tables_digest(root)}
+    for key in FILE_OPTIONS:
         path = Path(str(kept[key])).expanduser() if kept.get(key) is not None else None
         if path is None:
             continue
-        if drawn and path.is_relative_to(root):
+        if synthetic and path.is_relative_to(root):
             found[key] = str(path.relative_to(root))
         else:
             found[key] = file_digest(path)
@@ -107,6 +74,11 @@ def _digest(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001  # a c
     return digest(path)
 
 
+def _stable(key: str, value: Any) -> Any:  # noqa: ANN401
+    """A class that moved to another module is the same class."""
+    return first_target(value) if key.endswith("_target_") else value
+
+
 def _exact(key: str, value: Any) -> Any:  # noqa: ANN401
     """``0`` and ``0.0`` are one number, but one batch (``1``) is not all batches (``1.0``)."""
     if isinstance(value, list):
@@ -118,4 +90,4 @@ def _exact(key: str, value: Any) -> Any:  # noqa: ANN401
 
 
 # conf/sweep/base.yaml names the folder of a study's run with it.
-OmegaConf.register_new_resolver("cell_id", lambda *, _root_: cell_id(_root_), replace=True)
+OmegaConf.register_new_resolver("run_id", lambda *, _root_: run_id(_root_), replace=True)

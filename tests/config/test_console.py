@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rsna_det.config.console import check_writable, errors_as_messages
+from rsna_det.config.command import check_writable
+from rsna_det.config.console import errors_as_messages
 from rsna_det.evaluate import __main__ as evaluate
 from rsna_det.predict import __main__ as predict
 

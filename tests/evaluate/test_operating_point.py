@@ -10,13 +10,13 @@ from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.data.labels.reading import IMAGES_DIR
 from rsna_det.errors import ConfigError
-from rsna_det.evaluate.__main__ import run as evaluate
 from rsna_det.evaluation.operating_point import read_operating_point
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.submission import read_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table
-from rsna_det.predict.__main__ import run as predict
-from rsna_det.train import run as train
+from rsna_det.runs.session import run as evaluate
+from rsna_det.runs.session import run as predict
+from rsna_det.runs.session import run as train
 from tests.short_runs import TRAINING_WARNINGS, configured
 
 pytestmark = TRAINING_WARNINGS

@@ -18,12 +18,12 @@ from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate import runs as score_runs
-from rsna_det.evaluate.__main__ import run as evaluate
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import image_detections, read_operating_point
 from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.tables import IMAGES_SCHEMA, TRUTH_SCHEMA, images_path, read_table, write_table
+from rsna_det.runs.session import run as evaluate
 from tests.short_runs import TRAINING_WARNINGS
 
 pytestmark = TRAINING_WARNINGS

@@ -22,7 +22,7 @@ from experiments.reporting.study_report import StudyReport
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
-from rsna_det.studies.__main__ import plan_study, study_names
+from rsna_det.studies.plan import plan_study, study_names
 from tests.short_runs import small, small_run
 
 EXPERIMENTS = Path(str(experiments.__file__)).parent

@@ -32,10 +32,11 @@ from rsna_det.evaluation.submission import read_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, TRUTH_SCHEMA, read_table
 from rsna_det.predict import folder as prediction_folder
 from rsna_det.predict import pipeline as inference
-from rsna_det.predict.__main__ import main, run
+from rsna_det.predict.__main__ import main
 from rsna_det.predict.members import find_members
 from rsna_det.predict.pictures import PictureTask
 from rsna_det.predict.plan import Result, Settings, plan_chunks
+from rsna_det.runs.session import run
 from rsna_det.structures import Detections
 from tests.short_runs import TRAINING_WARNINGS
 

@@ -15,7 +15,7 @@ from rsna_det.config.compose import CONF, build
 from rsna_det.config.devices import check_processes
 from rsna_det.errors import ConfigError
 from rsna_det.runs.session import build_module
-from rsna_det.studies.__main__ import plan_study
+from rsna_det.studies.plan import plan_study
 from tests.short_runs import composed, small_run
 
 pytestmark = pytest.mark.filterwarnings(

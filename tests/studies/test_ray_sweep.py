@@ -12,7 +12,8 @@ import pytest
 from rsna_det.config.compose import CONF
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
-from rsna_det.studies.__main__ import check_launcher, plan_study
+from rsna_det.studies.launchers import check_launcher
+from rsna_det.studies.plan import plan_study
 from tests.short_runs import small_run
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*.hydra/launcher/ray. is validated against ConfigStore")

@@ -18,14 +18,9 @@ from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
 from rsna_det.runs.resume import saved_run
 from rsna_det.studies import __main__ as studies
-from rsna_det.studies.__main__ import (
-    check_launcher,
-    launched_study,
-    plan_study,
-    record_launch,
-    study_asked_for,
-    study_names,
-)
+from rsna_det.studies.__main__ import study_asked_for
+from rsna_det.studies.launchers import check_launcher
+from rsna_det.studies.plan import launched_study, plan_study, record_launch, study_names
 from rsna_det.studies.worker import CellError, state_of, work_on
 from tests.short_runs import composed, small_run
 

@@ -16,7 +16,7 @@ import pytest
 
 from rsna_det.config.compose import CONF
 from rsna_det.config.console import set_up
-from rsna_det.studies.__main__ import Study, launched_study, plan_study
+from rsna_det.studies.plan import Study, launched_study, plan_study
 from tests.short_runs import small_run
 
 HERE = Path(__file__).parent

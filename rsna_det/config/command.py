@@ -1,0 +1,124 @@
+"""One way to start a command: compose its options, check them and take its folder, each once."""
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from rsna_det.config.check import check_config
+from rsna_det.config.compose import CONF, composing
+from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.errors import StorageError
+from rsna_det.files.atomic import write_text
+from rsna_det.files.output_lock import in_use
+
+Options = TypeVar("Options")
+
+log = logging.getLogger(__name__)
+
+# Bytes of configuration and log, more or less, that are written when a command starts.
+_FIRST_WRITES = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Generic[Options]):
+    """A command that writes into one folder.
+
+    Attributes:
+        name: of its file in conf/, and of its log.
+        options: dataclass of :mod:`rsna_det.config.options`.
+        work: does it; the exit status is what it returns.
+        check: refuses options that do not go together, and a folder that must not be written to, before anything is
+            written.
+    """
+
+    name: str
+    options: type[Options]
+    work: Callable[[Options], int]
+    check: Callable[[Options], None]
+
+    def main(self) -> None:
+        """Do what the command line says."""
+        set_up()
+        arguments = sys.argv[1:]
+        if any(argument.startswith("-") for argument in arguments):
+            # Hydra's own flags: --help, --cfg, --multirun.
+            hydra.main(config_path=str(CONF), config_name=self.name, version_base="1.3")(self._work_in_hydra)()
+            return
+        with errors_as_messages():
+            status = self._start(arguments)
+        if status:
+            sys.exit(status)
+
+    def _start(self, arguments: Sequence[str]) -> int:
+        config = self._composed(arguments)
+        folder = Path(config.hydra.run.dir)
+        options = self._checked(config, folder)
+        check_writable(folder)
+        self.check(options)
+        with in_use(folder):
+            _record(config, arguments, folder)
+            configure_log(config.hydra.job_logging, config.hydra.verbose)
+            return self.work(options)
+
+    def _work_in_hydra(self, config: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        with errors_as_messages():
+            options = self._checked(config, folder)
+            self.check(options)
+            with in_use(folder):
+                status = self.work(options)
+        if status:
+            sys.exit(status)
+
+    def _composed(self, arguments: Sequence[str]) -> DictConfig:
+        initialized = initialize_config_dir(str(CONF), job_name=self.name, version_base="1.3")
+        with initialized, composing(self.name, arguments):
+            return compose(self.name, overrides=list(arguments), return_hydra_config=True)
+
+    def _checked(self, config: DictConfig, folder: Path) -> Options:
+        if "run_dir" in config:
+            config.run_dir = str(folder)
+        return check_config(config, self.options)
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether something can be written into a folder, or into the folder that it would be made in.
+
+    Raises:
+        StorageError: if not (a full disk, permissions, a file of that name); naming the folder and the remedy.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(_FIRST_WRITES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(
+            f"{folder} cannot be written into ({there}: {reason}): free some space, check the permissions, or choose "
+            "another folder"
+        ) from error
+
+
+def _record(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
+    """Write the configuration as Hydra does."""
+    with open_dict(config):
+        config.hydra.runtime.output_dir = str(folder)
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    saved = folder / str(config.hydra.output_subdir)
+    saved.mkdir(exist_ok=True)
+    write_text(saved / "config.yaml", OmegaConf.to_yaml(own))
+    write_text(saved / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.masked_copy(config, ["hydra"])))
+    write_text(saved / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(arguments))))

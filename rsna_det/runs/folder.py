@@ -1,0 +1,232 @@
+"""A run's folder: the name of every file in it and a typed reader for each, once.
+
+The folders and files that Lightning's callbacks write to are named in conf/callbacks and conf/logger as well, since
+every study hash holds those values; a test checks that both agree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from rsna_det.config.check import check_config
+from rsna_det.config.options import TrainOptions
+from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.evaluation.operating_point import OPERATING_POINT
+from rsna_det.evaluation.tables import RunTables
+from rsna_det.files.atomic import write_text
+from rsna_det.runs.records import ProvenanceRecord, Result, read_record
+
+RESOLVED_CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training run.
+
+    Args:
+        path: of the folder, there or not.
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def composed_config(self) -> Path:
+        """The configuration as Hydra composed it, with interpolations: what resuming and comparing read."""
+        return self.path / ".hydra" / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """The overrides that it was composed with."""
+        return self.path / ".hydra" / "overrides.yaml"
+
+    @property
+    def resolved_config(self) -> Path:
+        """The same configuration with every value resolved, for people and other programs."""
+        return self.path / RESOLVED_CONFIG
+
+    @property
+    def provenance_file(self) -> Path:
+        """What the run was made from."""
+        return self.path / "provenance.json"
+
+    @property
+    def result_file(self) -> Path:
+        """Written when the run is finished."""
+        return self.path / "result.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """All losses and scores, one row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def log_file(self) -> Path:
+        """Messages with time and origin, and tracebacks."""
+        return self.path / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the process that trains the run."""
+        return self.path / "run.lock"
+
+    @property
+    def wandb_id(self) -> Path:
+        """The id that W&B knows the run by, also after it was resumed."""
+        return self.path / "wandb_id"
+
+    @property
+    def description(self) -> Path:
+        """Of a study's run: what tells it from the study's others."""
+        return self.path / "cell.yaml"
+
+    @property
+    def failure(self) -> Path:
+        """Of a study's run: the traceback of the last start, if it failed."""
+        return self.path / "failed.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Of the last finished epoch: where the run resumes."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Of the epoch with the highest ``val/map_best``."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def operating_point(self) -> Path:
+        """What ``rsna_det.evaluate`` chose and ``rsna_det.predict`` applies."""
+        return self.checkpoints / OPERATING_POINT
+
+    @property
+    def pictures(self) -> Path:
+        """Folder of the sheets of validation images."""
+        return self.path / "images"
+
+    @property
+    def tables(self) -> RunTables:
+        """The out-of-fold tables of every epoch, and the truth."""
+        return RunTables(self.path / "predictions")
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+        """The folder of the run that wrote a checkpoint, if the file still lies where it was written."""
+        return cls(checkpoint.parent.parent)
+
+    def config(self, *, run_dir: str | None = None) -> DictConfig:
+        """The configuration as composed.
+
+        Args:
+            run_dir: what the configuration says of its folder; None for where it is now.
+
+        Raises:
+            ConfigError: if there is none, or it is no configuration of a run.
+        """
+        if not self.composed_config.is_file():
+            raise ConfigError(f"{self.path} is not the folder of a run: there is no {self.composed_config}")
+        try:
+            config = OmegaConf.load(self.composed_config)
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{self.composed_config} cannot be read ({' '.join(str(error).split())})") from error
+        if not isinstance(config, DictConfig) or "decoding" not in config:
+            raise ConfigError(f"{self.composed_config} is not the configuration of a run")
+        OmegaConf.set_struct(config, value=True)
+        config.run_dir = str(self.path) if run_dir is None else run_dir
+        return config
+
+    def options(self, *, run_dir: str | None = None) -> TrainOptions:
+        """The options that the run was started with, checked.
+
+        Args:
+            run_dir: as of :meth:`config`.
+
+        Raises:
+            ConfigError: as :meth:`config`, or naming every option that this version does not take.
+        """
+        try:
+            return check_config(self.config(run_dir=run_dir), TrainOptions)
+        except ConfigError as error:
+            raise ConfigError(f"{self.composed_config}: {error}") from error
+
+    def save_config(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Save a configuration as Hydra does: composed, its folder left open.
+
+        Args:
+            config: as composed.
+            overrides: what it was composed with.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        saved = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        OmegaConf.set_struct(saved, value=False)
+        saved.run_dir = "???"
+        self.composed_config.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.composed_config, OmegaConf.to_yaml(saved))
+        write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+
+    def result(self) -> Result | None:
+        """What the run achieved; None if it is not finished.
+
+        Raises:
+            DataError: if the file is damaged.
+        """
+        remedy = "remove it, and the run resumes from its last checkpoint"
+        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.is_file() else None
+
+    def is_finished(self, *, epochs: int) -> bool:
+        """Whether the run has been trained for so many epochs.
+
+        Raises:
+            DataError: if its result is damaged.
+        """
+        result = self.result()
+        return result is not None and result.epochs >= epochs
+
+    def provenance(self) -> ProvenanceRecord | None:
+        """What the run was made from; None if it never began.
+
+        Raises:
+            DataError: if the file is damaged.
+        """
+        if not self.provenance_file.is_file():
+            return None
+        remedy = "take it from a copy of the run, or remove it: the run works without, and forgets its earlier starts"
+        return read_record(self.provenance_file, ProvenanceRecord, remedy=remedy)
+
+    def metrics(self, *, needed: Sequence[str] = ()) -> pd.DataFrame:
+        """The table of metrics, one row an epoch.
+
+        Args:
+            needed: columns that it must have beside ``epoch``, as numbers.
+
+        Raises:
+            MissingFileError: if there is none.
+            DataError: if it is empty, damaged or lacks a column.
+        """
+        path = self.metrics_file
+        if not path.is_file():
+            raise MissingFileError(f"{path} is missing: train the run again, or take the file from a copy of it")
+        try:
+            table = pd.read_csv(path)
+            lacking = [name for name in ("epoch", *needed) if name not in table]
+            problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if table.empty else ""
+            if not problem:
+                return table.astype({"epoch": int} | dict.fromkeys(needed, float))
+        except ValueError as error:
+            problem = f"cannot be read ({error})"
+        raise DataError(f"{path} {problem}: it is damaged, train the run again")

@@ -1,0 +1,130 @@
+"""The small JSON files of a run as strict models: written from them, and checked against them when they are read."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rsna_det.errors import DataError
+from rsna_det.files.atomic import write_text
+
+
+class Record(BaseModel):
+    """A record whose keys and types are known: anything else in its file is damage."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Result(Record):
+    """``result.json``: what a finished run achieved.
+
+    Attributes:
+        epochs: trained in all starts together.
+        seconds: of the last start's training.
+        best_val_map: highest ``val/map_best`` of the run's best checkpoint; None if none was kept.
+        metrics: of the last epoch, by name.
+    """
+
+    epochs: int
+    seconds: float
+    best_val_map: float | None
+    metrics: dict[str, float]
+
+
+class GitState(Record):
+    """Commit of the checkout, and whether it had uncommitted changes."""
+
+    commit: str
+    dirty: bool
+
+
+class Start(Record):
+    """One start of a run, the first or one that resumed it.
+
+    Attributes:
+        started: time in UTC, ISO 8601.
+        outcome: ``running`` (also of a killed process), ``finished``, or the error.
+        host: name of the machine.
+        pid: of the process.
+        system: of the machine.
+        python: version.
+        command: words of the command line.
+        environment: variables of the job scheduler.
+        git: None without git or outside a checkout.
+        packages: version by name.
+        device: type, count and name of the devices; None until training begins.
+        first_epoch: that this start trained, from 0; None until training begins.
+        epoch_seconds: of each epoch with its validation.
+        ended: time in UTC; None while running or after a kill.
+        seconds: of the whole start.
+    """
+
+    started: str
+    outcome: str
+    host: str
+    pid: int
+    system: str
+    python: str
+    command: list[str]
+    environment: dict[str, str]
+    git: GitState | None
+    packages: dict[str, str]
+    device: dict[str, Any] | None = None
+    first_epoch: int | None = None
+    epoch_seconds: list[float] = []
+    ended: str | None = None
+    seconds: float | None = None
+
+
+class ProvenanceRecord(Record):
+    """``provenance.json``: what a run was made from.
+
+    Attributes:
+        seed: of the run.
+        configuration: name of the file with the resolved configuration.
+        data: fingerprint of labels, images and folds; None until the data are read.
+        starts: of the run, in order.
+    """
+
+    seed: int
+    configuration: str
+    data: dict[str, Any] | None
+    starts: list[Start]
+
+
+def read_record(path: Path, kind: type[AnyRecord], *, remedy: str) -> AnyRecord:
+    """Read a JSON file of this package.
+
+    Args:
+        path: of the file.
+        kind: of the record.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        DataError: if it is no JSON, lacks a key, or holds unknown keys or other types; naming the file and the remedy.
+        OSError: if it cannot be read.
+    """
+    try:
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise DataError(f"{path} is damaged ({problems_of(error)}): {remedy}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON, whole or not at all; what is not known yet is left out.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    write_text(path, json.dumps(record.model_dump(exclude_unset=True, by_alias=True), indent=1) + "\n")
+
+
+def problems_of(error: ValidationError) -> str:
+    """What pydantic found, on one line: where and what."""
+    return "; ".join(f"{'.'.join(map(str, found['loc'])) or 'it'}: {found['msg']}" for found in error.errors())

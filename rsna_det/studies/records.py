@@ -1,0 +1,76 @@
+"""What a study writes of itself: one record for each start, one description for each run."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+
+from rsna_det.errors import DataError
+from rsna_det.files.atomic import write_text
+from rsna_det.runs.records import Record, problems_of
+
+_DESCRIPTION_REMEDY = "take the file from a copy of the run, or remove the run's folder and train it anew"
+
+
+class PlannedRun(Record):
+    """A run as a start planned it."""
+
+    id: str
+    overrides: list[str]
+    epochs: int
+
+
+class Launch(Record):
+    """``launches/<time>.json``: one start of a study."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    started: str
+    host: str
+    pid: int
+    overrides: list[str]
+    runs: list[PlannedRun] = Field(alias="cells")
+
+
+class RunDescription(Record):
+    """``cell.yaml``: which run of its study a folder holds.
+
+    Attributes:
+        study: name.
+        id: hash of ``options``.
+        overrides: what the run was composed with.
+        options: that can change the result, flat and resolved, files as hashes.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    study: str
+    id: str = Field(alias="cell")
+    overrides: list[str]
+    options: dict[str, Any]
+
+
+def write_description(path: Path, description: RunDescription) -> None:
+    """Write a run's description.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    comment = "# The run's hash is that of everything under `options`.\n"
+    write_text(path, comment + yaml.safe_dump(description.model_dump(by_alias=True), sort_keys=False))
+
+
+def read_description(path: Path) -> RunDescription:
+    """Read a run's description.
+
+    Raises:
+        DataError: if it is missing or damaged; naming the file and the remedy.
+    """
+    try:
+        return RunDescription.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        problem = problems_of(error)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())
+    raise DataError(f"{path} does not describe a run ({problem}): {_DESCRIPTION_REMEDY}")
