@@ -17,7 +17,7 @@ from experiments.reporting.command import FigureReport, main
 from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score_seed
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.errors import ConfigError
-from rsna_det.evaluation.statistics.bootstrap import ImageShares, bootstrap_mean
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions, bootstrap_mean
 
 STUDY = StudyReport(
     study="ensemble",
@@ -129,8 +129,8 @@ def _out_of_fold(variant: Variant) -> dict[str, Any]:
     """One checkpoint for each fold, epoch and cut chosen honestly, on the images that its fold held out."""
     seeds = [score_seed(folders) for folders in variant.seeds.values()]
     images = seeds[0].joined.images
-    shares = ImageShares.mean([seed.shares for seed in seeds])
-    own = bootstrap_mean(shares, true_patients=images["true_patient"].tolist(), resamples=RESAMPLES, seed=SEED)
+    mean = ImageContributions.mean([seed.contributions for seed in seeds])
+    own = bootstrap_mean(mean, true_patients=images["true_patient"].tolist(), resamples=RESAMPLES, seed=SEED)
     return {
         "what": f"{variant.name}, one checkpoint, out of fold",
         "mAP": own.estimate,

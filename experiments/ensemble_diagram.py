@@ -107,15 +107,7 @@ def _of_study(config: DictConfig) -> Ensemble:
         train = compose_config("train", [f"{key}={value}" for key, value in params["params"].items()])
         folds = {fold: range(train.trainer.max_epochs) for fold in range(train.data.num_folds)}
         source = f"conf/sweep/{_STUDY}.yaml, a checkpoint an epoch; the study has not been started"
-    decoding = build(train.decoding)
-    point = OperatingPoint(
-        image_size=train.data.image_size,
-        score_floor=decoding.score_floor,
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=decoding.cut,
-    )
+    point = OperatingPoint.of_run(decoding=build(train.decoding), image_size=train.data.image_size)
     return Ensemble(name=train.name, checkpoints=folds, point=point, decided=False, source=source)
 
 

@@ -15,8 +15,9 @@ from rsna_det.evaluation.grid import score_grid
 from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.selection import honest_selection, patient_halves
-from rsna_det.evaluation.statistics.bootstrap import ImageShares
-from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_shares
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions
+from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_contributions
+from rsna_det.evaluation.tables import RunTables
 from rsna_det.runs.agreement import common_settings
 from rsna_det.studies.__main__ import launched_study
 
@@ -29,12 +30,14 @@ class ScoredSeed:
     """One seed's honest score, image by image.
 
     Attributes:
-        shares: of the images.
+        folders: of its runs.
+        contributions: of the images to the score.
         joined: the tables of its runs.
         chosen: epoch and cut of each half of each split, as the honest selection gives them.
     """
 
-    shares: ImageShares
+    folders: tuple[Path, ...]
+    contributions: ImageContributions
     joined: OutOfFold
     chosen: pd.DataFrame
 
@@ -107,7 +110,7 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
     baseline = report.label(report.baseline)
     images = _same_images(scored, baseline=baseline)
     comparison = compare(
-        {name: [seed.shares for seed in seeds] for name, seeds in scored.items()},
+        {name: [seed.contributions for seed in seeds] for name, seeds in scored.items()},
         baseline=baseline,
         true_patients=images["true_patient"].tolist(),
         resamples=RESAMPLES,
@@ -140,7 +143,7 @@ def _details(scored: Mapping[str, Sequence[ScoredSeed]], images: pd.DataFrame) -
     columns: dict[str, list[Any]] = {}
     for fold in sorted(images["fold"].unique()):
         inside = (images["fold"] == fold).to_numpy()
-        parts = [ImageShares.mean([seed.shares for seed in seeds]) for seeds in scored.values()]
+        parts = [ImageContributions.mean([seed.contributions for seed in seeds]) for seeds in scored.values()]
         columns[f"fold {fold}"] = [part.of_images(inside).value for part in parts]
     columns["seeds"] = [len(seeds) for seeds in scored.values()]
     for name in ("cut", "epoch"):
@@ -178,7 +181,7 @@ def score_seed(folders: Sequence[Path]) -> ScoredSeed:
         ValueError: if a run's tables are damaged.
     """
     decoding, _ = common_settings(folders)
-    joined = open_runs(folders)
+    joined = open_runs([RunTables(folder / "predictions") for folder in folders])
     halves = patient_halves(joined.images["true_patient"].tolist(), splits=SPLITS, seed=SEED)
     numbers = {"relative_cut": decoding.relative_cut, "rescale_factor": 1.0}
     grid = score_grid(
@@ -190,7 +193,10 @@ def score_seed(folders: Sequence[Path]) -> ScoredSeed:
         **numbers,
     )
     return ScoredSeed(
-        shares=honest_shares(grid=grid, halves=halves, candidates=joined.candidates, truths=joined.truths, **numbers),
+        folders=tuple(folders),
+        contributions=honest_contributions(
+            grid=grid, halves=halves, candidates=joined.candidates, truths=joined.truths, **numbers
+        ),
         joined=joined,
         chosen=honest_selection(grid),
     )

@@ -17,7 +17,8 @@ from rsna_det.evaluation.grid import Grid, score_grid
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, write_operating_point
 from rsna_det.evaluation.operating_report import make_report
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
-from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
+from rsna_det.evaluation.selection import best_point, honest_selection, patient_halves, restricted
+from rsna_det.evaluation.tables import RunTables
 from rsna_det.runs.agreement import common_settings, run_folders, told_differences
 
 log = logging.getLogger(__name__)
@@ -36,21 +37,13 @@ def score_runs(config: DictConfig, folder: Path) -> dict[str, float]:
     """
     folders = run_folders(config.runs)
     decoding, image_size = common_settings(folders)
-    joined = open_runs(folders)
-    _say_what_is_missing(joined)
+    joined = open_runs([RunTables(folder / "predictions") for folder in folders])
+    _say_what_is_missing(folders, joined)
     if config.epoch is not None and config.epoch not in joined.epochs:
         raise ConfigError(f"epoch is {config.epoch}; every run has tables of the epochs {list(joined.epochs)}")
-    point = OperatingPoint(
-        image_size=image_size,
-        score_floor=decoding.score_floor,
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=decoding.cut,
-        size_rule=_size_rule(config.size_rule),
-    )
+    point = OperatingPoint.of_run(decoding=decoding, image_size=image_size, size_rule=_size_rule(config.size_rule))
     cuts = decoding.cuts if config.cut_grid is None else replace(decoding, cut_grid=config.cut_grid).cuts
-    scores = replace(_measure(config, joined, point, cuts), differences=tuple(told_differences(folders)))
+    scores = replace(_measure(config, folders, joined, point, cuts), differences=tuple(told_differences(folders)))
     write_run_scores(scores, folder)
     places = [folder, *(f / "checkpoints" for f in folders if config.save_operating_point)]
     for place in places:
@@ -67,8 +60,8 @@ def _size_rule(name: str) -> str:
     return name
 
 
-def _say_what_is_missing(joined: OutOfFold) -> None:
-    for folder in joined.folders:
+def _say_what_is_missing(folders: Sequence[Path], joined: OutOfFold) -> None:
+    for folder in folders:
         if not (folder / "result.json").is_file():
             log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
     if joined.partial_epochs:
@@ -77,7 +70,9 @@ def _say_what_is_missing(joined: OutOfFold) -> None:
         log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
 
 
-def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> RunScores:
+def _measure(
+    config: DictConfig, folders: Sequence[Path], joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]
+) -> RunScores:
     grid = _grid(config, joined, point, cuts)
     fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
     allowed = restricted(
@@ -86,7 +81,7 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
         nms_ious=None if config.choose_nms_iou else [_value(config.nms_iou, point.nms_iou)],
         cuts=None if config.cut is None else [config.cut],
     )
-    chosen = best_cell(allowed, group=0)
+    chosen = best_point(allowed, group=0)
     if chosen.score == 0:
         log.warning(NOTHING_RIGHT)
     predicted = joined.predicted(chosen.epoch)
@@ -100,13 +95,14 @@ def _measure(config: DictConfig, joined: OutOfFold, point: OperatingPoint, cuts:
     )
     capped = predicted.loc[predicted["candidates_before_cap"] > point.max_candidates]
     return RunScores(
+        folders=tuple(folders),
         joined=joined,
         grid=grid,
         chosen=chosen,
         selection=honest_selection(replace(allowed, sums=allowed.sums[1:], counts=allowed.counts[1:])),
         report=report,
         capped=capped[["image_id", "candidates_before_cap"]],
-        fixed=best_cell(fixed, group=0),
+        fixed=best_point(fixed, group=0),
     )
 
 
@@ -162,4 +158,4 @@ def _show(scores: RunScores, folder: Path) -> None:
         "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
         "report": str(folder / "report.md"),
     }
-    table_of(f"out-of-fold evaluation, {len(scores.joined.folders)} run(s)", rows)
+    table_of(f"out-of-fold evaluation, {len(scores.folders)} run(s)", rows)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
 from rsna_det.errors import ConfigError
+from rsna_det.evaluation.tables import RunTables
 from rsna_det.files.paths import matching_paths
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,11 @@ def run_folders(named: str | Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in [named] if isinstance(named, str) else named:
         paths = matching_paths(name, option="runs")
-        runs = [path for path in paths if (path / "predictions" / "truth.parquet").is_file()]
+        runs = [path for path in paths if RunTables(path / "predictions").truth_path.is_file()]
         for path in (path for path in paths if path not in runs):
-            log.warning("%s has no out-of-fold tables (predictions/truth.parquet): left out", path)
+            log.warning("%s has no out-of-fold tables: left out", path)
         if not runs:
-            raise ConfigError(f"runs={name} names no run with out-of-fold tables (predictions/truth.parquet)")
+            raise ConfigError(f"runs={name} names no run with out-of-fold tables")
         found |= dict.fromkeys(runs)
     return list(found)
 

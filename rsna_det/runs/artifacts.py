@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
+from rsna_det.evaluation.tables import RunTables
 from rsna_det.runs.provenance import CONFIG, FILE
 
 METRICS = "metrics.csv"
@@ -50,7 +51,7 @@ def run_artifacts(config: DictConfig) -> list[RunArtifact]:
     }
     best = folder / "checkpoints" / "best.ckpt"
     found = {
-        TABLES: sorted((folder / "predictions").glob("*.parquet")),
+        TABLES: RunTables(folder / "predictions").paths,
         MODEL: [best, *(folder / name for name in (CONFIG, FILE))] if best.is_file() else [],
     }
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", str(config.name))[:_LONGEST_NAME]
