@@ -15,12 +15,10 @@ from rsna_det.evaluation.grid import score_grid
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.tables import (
-    candidates_path,
+    RunTables,
     candidates_table,
-    images_path,
     images_table,
     truth_table,
-    write_table,
 )
 from rsna_det.structures import Candidates
 
@@ -38,14 +36,14 @@ def measurements() -> tuple[float, float, float]:
         _write_run(run)
         with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
             seconds, peak = pool.submit(_whole_grid, run).result()
-        plain = _plain_seconds_per_cell(open_runs([run]))
+        plain = _plain_seconds_per_cell(open_runs([RunTables(run)]))
     return seconds, peak, plain / (seconds / (IMAGES * EPOCHS * len(CUTS) * len(NMS_IOUS)))
 
 
 def _whole_grid(run: Path) -> tuple[float, float]:
     torch.set_num_threads(1)
     started = time.perf_counter()
-    joined = open_runs([run])
+    joined = open_runs([RunTables(run)])
     score_grid(
         epochs=((epoch, joined.candidates(epoch)) for epoch in joined.epochs),
         truths=joined.truths,
@@ -79,11 +77,14 @@ def _write_run(run: Path) -> None:
     places, found = _candidates(generator)
     boxes = [places[i, :2].numpy() if i % 4 == 0 else places[i, :0].numpy() for i in range(IMAGES)]
     truth = pd.DataFrame({"image_id": ids, "true_patient": ids, "fold": 0, "category": 1, "boxes": boxes})
-    predictions = run / "predictions"
-    write_table(truth_table(truth.assign(width=1024, height=1024), val_fold=0), predictions / "truth.parquet")
+    tables = RunTables(run)
+    tables.write_truth(truth_table(truth.assign(width=1024, height=1024), val_fold=0))
     for epoch in range(EPOCHS):
-        write_table(candidates_table(image_ids=ids, batch=found), candidates_path(predictions, epoch))
-        write_table(images_table(image_ids=ids, batch=found, probabilities=None), images_path(predictions, epoch))
+        tables.write_epoch(
+            epoch,
+            candidates=candidates_table(image_ids=ids, batch=found),
+            images=images_table(image_ids=ids, batch=found, probabilities=None),
+        )
 
 
 def _candidates(generator: torch.Generator) -> tuple[torch.Tensor, Candidates]:

@@ -7,12 +7,12 @@ set ``python -m rsna_det.prepare sheets=true``.
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
 from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
 from rsna_det.data.augmentation.presets import Augmentation
 from rsna_det.drawing.boxes import sheet
@@ -20,32 +20,32 @@ from rsna_det.drawing.boxes import sheet
 _SIDE = 320
 
 
-def augmented_parts(config: DictConfig, folder: Path) -> list[Part]:
+def augmented_parts(options: FigureOptions, folder: Path) -> list[Part]:
     """A row a radiograph, a column a set.
 
     Raises:
         FileNotFoundError: if labels or images are not there.
         ValueError: if there are no boxes, labels or a file are damaged, or no radiograph is asked for.
     """
-    if config.radiographs < 1:
-        raise ValueError(f"radiographs is {config.radiographs}; expected 1 or more")
-    root, images = labelled_images(config)
+    if options.radiographs < 1:
+        raise ValueError(f"radiographs is {options.radiographs}; expected 1 or more")
+    root, images = labelled_images(options.data)
     boxed = rows_with_boxes(images, image_id=None, where=root)
-    rows = boxed.sample(min(config.radiographs, len(boxed)), random_state=config.seed)
+    rows = boxed.sample(min(options.radiographs, len(boxed)), random_state=options.seed)
     sets = augmentation_sets()
     pictures = []
     for place, (_, row) in enumerate(rows.iterrows()):
-        image, boxes = network_image(row, root=root, side=config.data.image_size)
+        image, boxes = network_image(row, root=root, side=options.data["image_size"])
         pictures += [
-            augmented_picture(one, image, boxes, seed=config.seed + place, side=_SIDE) for one in sets.values()
+            augmented_picture(one, image, boxes, seed=options.seed + place, side=_SIDE) for one in sets.values()
         ]
     captions = [*sets] * len(rows)
     path = save_picture(
         sheet(pictures, captions=captions, columns=len(sets), side=_SIDE), folder / "augmented_examples.png"
     )
     text = (
-        f"One draw of each set for each radiograph (the seed of the first row is {config.seed}), as the network gets "
-        f"it at {config.data.image_size} px, with the boxes that it is to find. The sets share their geometric draws: "
+        f"One draw of each set for each radiograph (the seed of the first row is {options.seed}), as the network gets "
+        f"it at {options.data['image_size']} px, with the boxes to detect. The sets share their geometric draws: "
         "where two have a step in common, it goes the same way, as far as the set's limit lets it. The boxes of "
         "heavy_aug and heavy_aug_customrot differ by the rule alone: around the corners, around the thirds of the "
         "edges (figure 6)."

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+import yaml
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score_seed
 from experiments.reporting.study_report import Part, StudyReport, Variant
+from rsna_det.config.options import FigureOptions
 from rsna_det.errors import ConfigError
-from rsna_det.evaluation.statistics.bootstrap import ImageShares, bootstrap_mean
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions, bootstrap_mean
 
 STUDY = StudyReport(
     study="ensemble",
@@ -49,7 +50,7 @@ _RULES = {
 _NEEDED = ("method", "map", "map_low", "map_high", "more_than_mean", "more_low", "more_high")
 
 
-def challenge_parts(config: DictConfig, folder: Path) -> list[Part]:  # noqa: ARG001
+def challenge_parts(options: FigureOptions, folder: Path) -> list[Part]:  # noqa: ARG001
     """Table 4 with our rows.
 
     Raises:
@@ -57,8 +58,8 @@ def challenge_parts(config: DictConfig, folder: Path) -> list[Part]:  # noqa: AR
             commands that make what is missing.
         ValueError: if a file of the evaluation is damaged.
     """
-    variants = _finished(config)
-    source = _evaluation(config)
+    variants = _finished(options)
+    source = _evaluation(options)
     numbers = _read_numbers(source / "report.json")
     rules = _read_rules(source / "size_rules.csv")
     rows: list[dict[str, Any]] = [
@@ -83,26 +84,26 @@ def _rule_row(rule: Mapping[Hashable, Any], *, factor: float, images: int) -> di
     }
 
 
-def _commands(config: DictConfig) -> str:
-    return _COMMANDS.format(studies=config.paths.studies)
+def _commands(options: FigureOptions) -> str:
+    return _COMMANDS.format(studies=options.paths.studies)
 
 
-def _finished(config: DictConfig) -> list[Variant]:
+def _finished(options: FigureOptions) -> list[Variant]:
     try:
-        return finished_variants(STUDY, [f"paths.studies='{config.paths.studies}'"])
+        return finished_variants(STUDY, [f"paths.studies='{options.paths.studies}'"])
     except ConfigError as error:
-        raise ConfigError(f"{error}\nTable 4 is made by:\n{_commands(config)}") from error
+        raise ConfigError(f"{error}\nTable 4 is made by:\n{_commands(options)}") from error
 
 
-def _evaluation(config: DictConfig) -> Path:
-    if config.evaluation is None:
-        raise ConfigError(f"no evaluation is named; table 4 is made by:\n{_commands(config)}")
-    source = Path(config.evaluation).expanduser()
+def _evaluation(options: FigureOptions) -> Path:
+    if options.evaluation is None:
+        raise ConfigError(f"no evaluation is named; table 4 is made by:\n{_commands(options)}")
+    source = options.evaluation
     missing = [name for name in ("report.json", "size_rules.csv") if not (source / name).is_file()]
     if missing:
         raise ConfigError(
             f"evaluation={source} has no {' and no '.join(missing)}: it is no finished evaluation of a prediction; "
-            f"table 4 is made by:\n{_commands(config)}"
+            f"table 4 is made by:\n{_commands(options)}"
         )
     return source
 
@@ -129,8 +130,8 @@ def _out_of_fold(variant: Variant) -> dict[str, Any]:
     """One checkpoint for each fold, epoch and cut chosen honestly, on the images that its fold held out."""
     seeds = [score_seed(folders) for folders in variant.seeds.values()]
     images = seeds[0].joined.images
-    shares = ImageShares.mean([seed.shares for seed in seeds])
-    own = bootstrap_mean(shares, true_patients=images["true_patient"].tolist(), resamples=RESAMPLES, seed=SEED)
+    mean = ImageContributions.mean([seed.contributions for seed in seeds])
+    own = bootstrap_mean(mean, true_patients=images["true_patient"].tolist(), resamples=RESAMPLES, seed=SEED)
     return {
         "what": f"{variant.name}, one checkpoint, out of fold",
         "mAP": own.estimate,
@@ -143,7 +144,7 @@ def _out_of_fold(variant: Variant) -> dict[str, Any]:
 
 def _text(source: Path, numbers: dict[str, Any]) -> str:
     saved = source / ".hydra" / "config.yaml"
-    config: Any = OmegaConf.load(saved) if saved.is_file() else {}
+    config: Any = yaml.safe_load(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
     asked = f"{config.get('predictions', 'a prediction')} against {config.get('labels', 'labels')}"
     return (
         f"Our ensemble is that of {source}: {asked}, {numbers['images']} images. The leaders' numbers are of the "

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images
 from experiments.reporting.study_report import Part
+from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.geometry import BoxRule, WarpDraw, box_points, map_boxes, map_points, source_map
 from rsna_det.drawing.figures import save_figure
 
@@ -31,7 +31,7 @@ _DRAWN_ANGLE = 15.0
 _SIDE = 1024
 
 
-def rotation_parts(config: DictConfig, folder: Path) -> list[Part]:
+def rotation_parts(options: FigureOptions, folder: Path) -> list[Part]:
     """The two rules drawn, and the growth of boxes by angle.
 
     Raises:
@@ -39,8 +39,8 @@ def rotation_parts(config: DictConfig, folder: Path) -> list[Part]:
         ValueError: if the labels are damaged or have no boxes.
     """
     shapes = {name: _centred(*sides) for name, sides in SHAPES.items()}
-    if "data" in config:
-        root, images = labelled_images(config)
+    if options.data:
+        root, images = labelled_images(options.data)
         shapes[f"mean over the boxes of {root.name}"] = np.concatenate([*images["boxes"]]).astype(np.float64)
     path = folder / "edge_third_rotation.png"
     _draw(path)

@@ -14,11 +14,11 @@ import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.study_report import Part
 from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.config.options import FigureOptions
 from rsna_det.drawing.figures import save_figure
 from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
@@ -55,14 +55,14 @@ class Ensemble:
         return sum(map(len, self.checkpoints.values()))
 
 
-def diagram_parts(config: DictConfig, folder: Path) -> list[Part]:
+def diagram_parts(options: FigureOptions, folder: Path) -> list[Part]:
     """The diagram, and its numbers as a table.
 
     Raises:
         ConfigError: if ``predictions`` is no folder of a prediction.
         ValueError: if one of its files is damaged.
     """
-    found = _of_prediction(Path(config.predictions).expanduser()) if config.predictions else _of_study(config)
+    found = _of_prediction(options.predictions) if options.predictions else _of_study(options)
     path = folder / "ensemble_diagram.png"
     _draw(found, path)
     text = (
@@ -94,12 +94,12 @@ def _of_prediction(source: Path) -> Ensemble:
     return Ensemble(name=names, checkpoints=folds, point=point, decided=True, source=f"the prediction {source}")
 
 
-def _of_study(config: DictConfig) -> Ensemble:
+def _of_study(options: FigureOptions) -> Ensemble:
     """Of the study's last start; of its configuration where there was none."""
-    places = [f"paths.studies='{config.paths.studies}'"]
-    if list((Path(config.paths.studies) / _STUDY / LAUNCHES).glob("*.json")):
+    places = [f"paths.studies='{options.paths.studies}'"]
+    if list((options.paths.studies / _STUDY / LAUNCHES).glob("*.json")):
         study = launched_study(_STUDY, places)
-        trains = [compose_config("train", cell.overrides) for cell in study.cells]
+        trains = [compose_config("train", run.overrides) for run in study.runs]
         folds = {train.data.fold: range(train.trainer.max_epochs) for train in trains}
         train, source = trains[0], f"the study {_STUDY} as it was last started, a checkpoint an epoch"
     else:
@@ -107,15 +107,7 @@ def _of_study(config: DictConfig) -> Ensemble:
         train = compose_config("train", [f"{key}={value}" for key, value in params["params"].items()])
         folds = {fold: range(train.trainer.max_epochs) for fold in range(train.data.num_folds)}
         source = f"conf/sweep/{_STUDY}.yaml, a checkpoint an epoch; the study has not been started"
-    decoding = build(train.decoding)
-    point = OperatingPoint(
-        image_size=train.data.image_size,
-        score_floor=decoding.score_floor,
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=decoding.cut,
-    )
+    point = OperatingPoint.of_run(decoding=build(train.decoding), image_size=train.data.image_size)
     return Ensemble(name=train.name, checkpoints=folds, point=point, decided=False, source=source)
 
 

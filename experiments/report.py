@@ -10,10 +10,10 @@ import torch
 import experiments
 from experiments.reporting.report import check_places, command_line, write_study
 from experiments.reporting.study_report import StudyReport
-from rsna_det.config.compose import closest, compose_config
+from rsna_det.config.compose import closest
 from rsna_det.config.console import errors_as_messages, set_up
-from rsna_det.errors import ConfigError
-from rsna_det.studies.plan import LAUNCHES
+from rsna_det.errors import ConfigError, RsnaDetError
+from rsna_det.studies.plan import LAUNCHES, studies_folder
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def main() -> None:
         for name in named:
             if name not in reports:
                 raise ConfigError(f"there is no study {name}{closest(name, sorted(reports))}")
-        folder = Path(compose_config("train", places).paths.studies)
+        folder = studies_folder(places)
         wanted = named or [name for name in reports if (folder / name / LAUNCHES).is_dir()]
         if not wanted:
             raise ConfigError(
@@ -59,7 +59,7 @@ def _written(report: StudyReport, places: list[str]) -> bool:
     """Whether the report could be written; a study that is unfinished or damaged does not keep others from theirs."""
     try:
         page = write_study(report, places)
-    except (ConfigError, ValueError, OSError) as error:
+    except RsnaDetError as error:
         log.error("%s: %s", report.study, error)  # noqa: TRY400  # the message says it all
         return False
     log.info("%s: %s", report.study, page)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
+from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.examples import labelled_picture, network_image
 from rsna_det.data.labels.reading import IMAGES_DIR
 from rsna_det.drawing.boxes import sheet
@@ -28,20 +28,20 @@ _FIGURE_ORDER = (Category.NORMAL, Category.ABNORMAL, Category.OPACITY)
 _SIDE = 416
 
 
-def sample_parts(config: DictConfig, folder: Path) -> list[Part]:
+def sample_parts(options: FigureOptions, folder: Path) -> list[Part]:
     """Table 1, and figure 1 where there are images.
 
     Raises:
         FileNotFoundError: if a table of labels is not there.
         ValueError: if labels or a file are damaged.
     """
-    root, images = labelled_images(config)
+    root, images = labelled_images(options.data)
     has_images = (root / IMAGES_DIR).is_dir()
-    table = class_table(images, known_patients=config.data.patients_csv is not None)
+    table = class_table(images, known_patients=options.data["patients_csv"] is not None)
     parts = [_table_part(table, root=root)]
     if has_images:
-        shown = chosen(images, count=config.radiographs, seed=config.seed)
-        parts.append(_figure_part(shown, root=root, side=_SIDE, columns=config.radiographs, folder=folder))
+        shown = chosen(images, count=options.radiographs, seed=options.seed)
+        parts.append(_figure_part(shown, root=root, side=_SIDE, columns=options.radiographs, folder=folder))
     else:
         parts[0] = Part(
             name=parts[0].name,

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
-from rsna_det.config.console import errors_as_messages, print_table, set_up
-from rsna_det.config.roles import flat_options
+from rsna_det.config.console import errors_as_messages, log_errors_to, print_table, set_up
+from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.tracking import EPOCH, SUMMARIES, default_entity, logged_in, server_problem
-from rsna_det.studies.listing import study_and_overrides
-from rsna_det.studies.plan import PLACES, Study, launched_study, plan_study
+from rsna_det.studies.listing import find_study, places_of, study_and_overrides
+from rsna_det.studies.plan import Study, StudyRun
 from rsna_det.training.callbacks import LOGGED_AS
 
 with warnings.catch_warnings():
@@ -30,9 +29,8 @@ with warnings.catch_warnings():
 FILE = "workspace.json"
 """In a study's folder."""
 
-# A variant is trained with several of these.
-_REPEATED = ("data.fold", "seed")
-_NO_PART_OF_A_VARIANT = ("run_dir", "study", "logger", "paths", "hydra")
+# Options in which variants can differ; a variant is trained with several folds and seeds.
+_OF_A_VARIANT = (Role.NAME, Role.METHOD, Role.TRAINING, Role.SOURCE)
 
 _SECTIONS: Mapping[str, Sequence[str]] = {
     "Validation mAP: at the fixed cut, and at each epoch's best cut (optimistic)": ("val/map", "val/map_best"),
@@ -49,6 +47,7 @@ def main() -> None:
     with errors_as_messages():
         name, overrides = study_and_overrides(sys.argv[1:])
         study = _study(name, overrides)
+        log_errors_to(study.folder / "dashboard.log")
         options = _logger_options(study, overrides)
         problem = _problem(options)
         if problem is None:
@@ -70,13 +69,13 @@ def study_workspace(study: Study, options: Mapping[str, Any]) -> ws.Workspace:
         study: whose runs.
         options: of the W&B logger: ``project``, ``entity`` and ``group``.
     """
-    keys = variant_options([_composed(cell.overrides) for cell in _one_a_variant(study)]) or ["name"]
+    keys = variant_options([_composed(run.overrides) for run in _one_a_variant(study)]) or ["name"]
     return ws.Workspace(
         entity=options["entity"] or "",
         project=options["project"],
         name=f"study {study.name}",
         sections=list(_sections()),
-        settings=ws.WorkspaceSettings(x_axis=EPOCH, max_runs=max(_FEWEST_RUNS, len(study.cells))),
+        settings=ws.WorkspaceSettings(x_axis=EPOCH, max_runs=max(_FEWEST_RUNS, len(study.runs))),
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Metric("Group") == options["group"]),
             groupby=[expr.Config(key) for key in keys],
@@ -85,13 +84,13 @@ def study_workspace(study: Study, options: Mapping[str, Any]) -> ws.Workspace:
     )
 
 
-def variant_options(configs: Sequence[DictConfig]) -> list[str]:
+def variant_options(variants: Sequence[TrainOptions]) -> list[str]:
     """The options that tell variants apart: of those that differ the fewest that do, the first where several would.
 
     Args:
-        configs: one a variant; none of no variant or a single one.
+        variants: one of each; none of no variant or a single one.
     """
-    flat = [dict(_options(config)) for config in configs]
+    flat = [dict(_options(options)) for options in variants]
     keys = [key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1]
     chosen: list[str] = []
     while True:
@@ -112,22 +111,18 @@ def write_workspace(workspace: ws.Workspace, path: Path) -> Path:
 
 
 def _study(name: str, overrides: Sequence[str]) -> Study:
-    """As last started, or as it would be with the options given."""
+    """As last started, or as it would be with the options given; those of the logger do not count."""
     others = [override for override in overrides if not override_key(override).startswith("logger")]
-    if all(override_key(override) in PLACES for override in others):
-        return launched_study(name, others)
-    return plan_study([f"sweep={name}", *overrides])
+    return find_study(name, others if len(places_of(others)) == len(others) else overrides)
 
 
 def _logger_options(study: Study, overrides: Sequence[str]) -> Mapping[str, Any]:
     """The options of the W&B logger that the study's runs have, and the command line's in place of them."""
     changes = [override for override in overrides if override_key(override).startswith("logger")]
-    config = _composed([*study.cells[0].overrides, *changes])
-    check_config(config)
-    if "wandb" not in config.logger:
+    logger = _composed([*study.runs[0].overrides, *changes]).logger
+    if "wandb" not in logger:
         raise ConfigError(f"the runs of {study.name} log nothing to W&B: leave logger=csv out, or give logger=wandb")
-    options: Any = OmegaConf.to_container(config.logger.wandb, resolve=True)
-    return dict(options)
+    return logger["wandb"]
 
 
 def _problem(options: Mapping[str, Any]) -> str | None:
@@ -151,24 +146,31 @@ def _save(study: Study, options: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
+def _composed(overrides: Sequence[str]) -> TrainOptions:
     config = compose_config("train", overrides)
     config.run_dir = "."
-    return config
+    return check_config(config, TrainOptions)
 
 
-def _one_a_variant(study: Study) -> list[Any]:
+def _one_a_variant(study: Study) -> list[StudyRun]:
     found = {
-        tuple(override for override in cell.overrides if override_key(override) not in _REPEATED): cell
-        for cell in reversed(study.cells)
+        tuple(override for override in run.overrides if not _repeats(override)): run for run in reversed(study.runs)
     }
     return list(reversed(found.values()))
 
 
-def _options(config: DictConfig) -> Iterator[tuple[str, str]]:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    for key, value in flat_options(plain):
-        if key not in _REPEATED and key.split(".")[0] not in _NO_PART_OF_A_VARIANT:
+def _repeats(override: str) -> bool:
+    """Whether an override sets the fold or the seed."""
+    try:
+        return role_of(override_key(override)) is Role.REPEAT
+    except ConfigError:
+        # A group, such as experiment=light_aug, is no option itself.
+        return False
+
+
+def _options(options: TrainOptions) -> Iterator[tuple[str, str]]:
+    for key, value in flat_options(as_plain(options)):
+        if key != "study" and role_of(key) in _OF_A_VARIANT:
             yield key, json.dumps(value)
 
 

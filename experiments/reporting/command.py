@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from experiments.reporting.report import command_line, show_report, write_parts
 from experiments.reporting.study_report import Part
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
-from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.config.console import errors_as_messages, log_errors_to, set_up
+from rsna_det.config.options import FigureOptions
 from rsna_det.errors import ConfigError
 
 _ALWAYS = ("out", "paths")
@@ -26,18 +27,18 @@ class FigureReport:
         title: what it shows, with the paper's table or figure.
         takes: the options of conf/figures.yaml that act, beside ``out`` and ``paths``.
         parts: makes its tables and figures from the configuration; figures go to the folder.
-        needs_data: False where ``data.root`` may be left out; the configuration then has no ``data``.
+        needs_data: False where ``data.root`` may be left out; the options then have no ``data``.
     """
 
     name: str
     title: str
     takes: Sequence[str]
-    parts: Callable[[DictConfig, Path], Sequence[Part]]
+    parts: Callable[[FigureOptions, Path], Sequence[Part]]
     needs_data: bool = True
 
 
-def figure_config(figure: FigureReport, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a module without cells.
+def figure_options(figure: FigureReport, overrides: Sequence[str]) -> FigureOptions:
+    """The options of a table or figure that needs no training.
 
     Args:
         figure: the module's.
@@ -50,14 +51,13 @@ def figure_config(figure: FigureReport, overrides: Sequence[str]) -> DictConfig:
     config = compose_config("figures", [f"figure={figure.name}", *overrides])
     if idle:
         raise ConfigError(
-            f"{', '.join(idle)} would not act on {figure.name}, which takes {', '.join([*figure.takes, *_ALWAYS])}: "
-            "leave it out"
+            f"{', '.join(idle)} would have no effect on {figure.name}, which takes "
+            f"{', '.join([*figure.takes, *_ALWAYS])}: leave it out"
         )
     without_data = not figure.needs_data and OmegaConf.is_missing(config.data, "root")
     if without_data or "data" not in figure.takes:
         config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"])
-    check_config(config)
-    return config
+    return check_config(config, FigureOptions)
 
 
 def main(figure: FigureReport) -> None:
@@ -66,8 +66,9 @@ def main(figure: FigureReport) -> None:
     torch.set_num_threads(1)
     with errors_as_messages():
         usage = f"python -m experiments.{figure.name} " + " ".join(f"[{name}...]" for name in (*figure.takes, *_ALWAYS))
-        config = figure_config(figure, command_line(usage))
-        folder = Path(config.out).expanduser()
+        options = figure_options(figure, command_line(usage))
+        folder = options.out
         folder.mkdir(parents=True, exist_ok=True)
-        parts = figure.parts(config, folder)
+        log_errors_to(folder / f"{figure.name}.log")
+        parts = figure.parts(options, folder)
         show_report(write_parts(title=figure.title, name=figure.name, parts=parts, folder=folder))

@@ -1,22 +1,18 @@
 """What runs cost: parameters, operations and memory of their very network, and the seconds that an epoch took."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
 
-from experiments.reporting.runs import run_config
 from experiments.reporting.study_report import Variant
 from rsna_det.config.compose import build
+from rsna_det.config.options import TrainOptions
 from rsna_det.models.cost import Cost, network_cost
 from rsna_det.models.retinanet import MultiTaskRetinaNet
-
-_PROVENANCE = "provenance.json"
+from rsna_det.runs.folder import RunFolder
+from rsna_det.runs.records import Start
 
 
 def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
@@ -30,9 +26,9 @@ def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
         ConfigError: if a run has no configuration, or one that no network can be built from.
         ValueError: if the image is too small for the encoder.
     """
-    config = run_config(next(iter(variant.seeds.values()))[0])
-    side = config.data.image_size if image_size is None else image_size
-    return network_cost(partial(_network, config), image_size=side)
+    options = next(iter(variant.seeds.values()))[0].options()
+    side = options.data["image_size"] if image_size is None else image_size
+    return network_cost(partial(_network, options), image_size=side)
 
 
 def epoch_seconds(variant: Variant) -> tuple[float, str]:
@@ -44,8 +40,8 @@ def epoch_seconds(variant: Variant) -> tuple[float, str]:
         ValueError: if a record is damaged.
     """
     starts = [start for folders in variant.seeds.values() for folder in folders for start in _starts(folder)]
-    timed = [start for start in starts if start.get("epoch_seconds")]
-    seconds = [value for start in timed for value in start["epoch_seconds"]]
+    timed = [start for start in starts if start.epoch_seconds]
+    seconds = [value for start in timed for value in start.epoch_seconds]
     devices = sorted({_device(start) for start in timed})
     return (float(np.median(seconds)) if seconds else np.nan), "; ".join(devices)
 
@@ -77,24 +73,17 @@ def mean_lowest(lowest: pd.DataFrame, variants: Sequence[Variant], loss: str) ->
     return table.reindex([variant.name for variant in variants])
 
 
-def _network(config: DictConfig) -> MultiTaskRetinaNet:
-    encoder = config.encoder.copy()
-    encoder.pretrained, encoder.weights = False, None
-    network: MultiTaskRetinaNet = build(config.model, encoder=build(encoder))
+def _network(options: TrainOptions) -> MultiTaskRetinaNet:
+    encoder = options.encoder | {"pretrained": False, "weights": None}
+    network: MultiTaskRetinaNet = build(options.model, encoder=build(encoder))
     return network
 
 
-def _starts(folder: Path) -> list[dict[str, Any]]:
-    path = folder / _PROVENANCE
-    if not path.is_file():
-        return []
-    try:
-        starts: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no record of a run's starts ({error}): remove it to go without") from error
-    return starts
+def _starts(folder: RunFolder) -> list[Start]:
+    provenance = folder.provenance()
+    return provenance.starts if provenance else []
 
 
-def _device(start: dict[str, Any]) -> str:
-    device = start.get("device", {})
+def _device(start: Start) -> str:
+    device = start.device or {}
     return f"{device.get('count', 1)} x {device.get('name', 'unknown device')}"

@@ -8,7 +8,6 @@ import pandas as pd
 from jaxtyping import Float
 
 from experiments.reporting.runs import ScoredSeed
-from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.evaluation.measures import image_results
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
@@ -71,9 +70,9 @@ def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) 
         images: the columns of the truth table.
         count: most images of a kind.
     """
-    found, false, scores = (
+    hits, false, scores = (
         np.stack([one.results[name].to_numpy(np.float64) for one in shown])
-        for name in ("found", "false_positives", "score")
+        for name in ("true_positives", "false_positives", "score")
     )
     truths = shown[0].results["true_boxes"].to_numpy()
     confidence = np.stack([_best_score(one.detections) for one in shown]).mean(axis=0)
@@ -83,8 +82,8 @@ def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) 
     kinds = {
         "Missed": (
             "Labelled opacities that the fewest variants find (IoU above 0.4); of equals the largest first.",
-            (truths > 0) & (found.mean(axis=0) < truths),
-            [-area, (found / np.maximum(truths, 1)).mean(axis=0)],
+            (truths > 0) & (hits.mean(axis=0) < truths),
+            [-area, (hits / np.maximum(truths, 1)).mean(axis=0)],
         ),
         "False alarms": (
             "Radiographs without labelled opacities on which most variants draw boxes, the most confident first.",
@@ -110,27 +109,18 @@ def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) 
 
 
 def _shown(label: str, seed: ScoredSeed) -> Shown:
-    decoding, image_size = common_settings(seed.joined.folders)
+    decoding, image_size = common_settings(seed.folders)
     epoch = int(seed.chosen["epoch"].mode().iloc[0])
     cuts = seed.chosen.loc[seed.chosen["epoch"] == epoch, "cut"]
     cut = float(cuts.quantile(0.5, interpolation="lower"))
     truths = seed.joined.truths
-    detections = image_detections(seed.joined.candidates(epoch), _point(decoding, image_size, epoch, cut))
+    point = OperatingPoint.of_run(
+        decoding=decoding, image_size=image_size, score_floor=min(decoding.score_floor, cut), cut=cut, epoch=epoch
+    )
+    detections = image_detections(seed.joined.candidates(epoch), point)
     scores = scores_of_lists(detections=detections, truths=truths, cuts=[0.0])[:, 0].numpy()
     results = image_results(images=seed.joined.images, detections=detections, truths=truths, scores=scores)
     return Shown(variant=label, epoch=epoch, cut=cut, detections=detections, results=results)
-
-
-def _point(decoding: DecodingSettings, image_size: int, epoch: int, cut: float) -> OperatingPoint:
-    return OperatingPoint(
-        image_size=image_size,
-        score_floor=min(decoding.score_floor, cut),
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=cut,
-        epoch=epoch,
-    )
 
 
 def _first(wanted: np.ndarray, keys: Sequence[Float[np.ndarray, " images"]], count: int) -> list[int]:
@@ -140,7 +130,7 @@ def _first(wanted: np.ndarray, keys: Sequence[Float[np.ndarray, " images"]], cou
 
 
 def _best_score(detections: Sequence[Detections]) -> Float[np.ndarray, " images"]:
-    return np.array([float(found.scores[0]) if len(found.scores) else 0.0 for found in detections])
+    return np.array([float(own.scores[0]) if len(own.scores) else 0.0 for own in detections])
 
 
 def _area(boxes: Sequence[Sequence[float]]) -> float:

@@ -5,20 +5,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from hydra.utils import get_class
-from omegaconf import DictConfig
 from PIL import Image
 
 from rsna_det.config.compose import build
+from rsna_det.config.options import Component
 from rsna_det.data.labels.reading import read_labels
 from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 from rsna_det.files.atomic import whole_file
 
 
-def labelled_images(config: DictConfig) -> tuple[Path, pd.DataFrame]:
+def labelled_images(data: Component) -> tuple[Path, pd.DataFrame]:
     """The folder and its images with their labels; the embedded data are drawn where they are missing.
 
     Args:
-        config: with ``data``.
+        data: describes the data module.
 
     Returns:
         The folder in the challenge's layout, which need not have the images, and the rows of
@@ -28,10 +28,10 @@ def labelled_images(config: DictConfig) -> tuple[Path, pd.DataFrame]:
         FileNotFoundError: if a table is not there.
         LabelError: for all that is wrong with the tables.
     """
-    if issubclass(get_class(config.data._target_), SyntheticDataModule):
-        build(config.data, augmentation=None).prepare_data()
-    root = Path(config.data.root).expanduser()
-    patients = config.data.patients_csv
+    if issubclass(get_class(data["_target_"]), SyntheticDataModule):
+        build(data, augmentation=None).prepare_data()
+    root = Path(data["root"]).expanduser()
+    patients = data["patients_csv"]
     return root, read_labels(root=root, patients_csv=None if patients is None else Path(patients).expanduser())
 
 

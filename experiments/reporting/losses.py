@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.curves import curves_figure, what_lines_are
-from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.errors import ConfigError
+from rsna_det.runs.folder import RunFolder
 
 LOSSES = {
     "box_class": "box classification",
@@ -185,22 +185,22 @@ def lowest_of_runs(losses: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _read_run(folder: Path) -> pd.DataFrame:
+def _read_run(folder: RunFolder) -> pd.DataFrame:
     """A run's losses, as in :func:`read_losses` without the variant and the seed."""
-    config, metrics = run_config(folder), read_metrics(folder, needed=["val/box_regression"])
+    options, metrics = folder.options(), folder.metrics(needed=["val/box_regression"])
     table = [
         pd.DataFrame(
             {
                 "epoch": metrics["epoch"].astype(int),
                 "split": split,
                 "loss": name,
-                "value": _column(metrics, f"{split}/{name}", has_global=bool(config.model.global_head)),
+                "value": _column(metrics, f"{split}/{name}", has_global=bool(options.model["global_head"])),
             }
         )
         for split in _SPLITS
         for name in LOSSES
     ]
-    return pd.concat(table, ignore_index=True).assign(fold=int(config.data.fold))
+    return pd.concat(table, ignore_index=True).assign(fold=int(options.data["fold"]))
 
 
 def _column(metrics: pd.DataFrame, name: str, *, has_global: bool) -> pd.Series:

@@ -49,7 +49,7 @@ class StudyDetails:
     Attributes:
         command: that started the study.
         baseline: label of the variant that the others are held against.
-        doubts: why the runs may not be comparable, in sentences.
+        caveats: why the runs may not be comparable, in sentences.
         options: in which the variants differ, a column each.
         runs: one row a run.
         images: that were validated on: the columns of the truth table.
@@ -58,7 +58,7 @@ class StudyDetails:
 
     command: str
     baseline: str
-    doubts: Sequence[str]
+    caveats: Sequence[str]
     options: pd.DataFrame
     runs: pd.DataFrame
     images: pd.DataFrame
@@ -207,7 +207,7 @@ def _example(details: StudyDetails, number: int) -> dict[str, Any]:
 def _drawn(shown: Shown, number: int) -> dict[str, Any]:
     found, row = shown.detections[number], shown.results.iloc[number]
     score = "does not count" if math.isnan(row["score"]) else f"score {row['score']:.2f}"
-    said = f"{int(row['found'])} of {int(row['true_boxes'])} found, " if row["true_boxes"] else ""
+    said = f"{int(row['true_positives'])} of {int(row['true_boxes'])} found, " if row["true_boxes"] else ""
     return {
         "name": shown.variant,
         "boxes": list(zip(found.boxes.tolist(), found.scores.tolist(), strict=True)),

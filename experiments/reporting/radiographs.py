@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from omegaconf import OmegaConf
 
 from rsna_det.data.cache.index import IMAGE_FOLDER
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph
+from rsna_det.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ class Thumbnail:
     jpeg: str
 
 
-def thumbnails(image_ids: Iterable[str], *, run: Path) -> dict[str, Thumbnail]:
+def thumbnails(image_ids: Iterable[str], *, run: RunFolder) -> dict[str, Thumbnail]:
     """Those of the radiographs that can be read: a page without pictures is better than none.
 
     Args:
         image_ids: of the radiographs.
-        run: a run's folder, whose configuration says where they are.
+        run: whose configuration says where they are.
     """
     try:
         paths = find_dicoms(_data_root(run) / IMAGE_FOLDER)
@@ -70,5 +70,5 @@ def thumbnail(image: UInt8[np.ndarray, "height width"]) -> Thumbnail:
     return Thumbnail(width=width, height=height, jpeg=base64.b64encode(jpeg.tobytes()).decode("ascii"))
 
 
-def _data_root(run: Path) -> Path:
-    return Path(str(OmegaConf.load(run / "config.yaml").data.root)).expanduser()
+def _data_root(run: RunFolder) -> Path:
+    return Path(str(run.options().data["root"])).expanduser()

@@ -89,7 +89,7 @@ def write_study(report: StudyReport, places: Sequence[str]) -> Path:
     details = StudyDetails(
         command=f"python -m rsna_det.train -m {shlex.join(map(_as_typed, study.overrides))}",
         baseline=report.label(report.baseline),
-        doubts=disagreements(result.variants),
+        caveats=disagreements(result.variants),
         options=differing_options(report, result.variants),
         runs=run_table(report, result.variants),
         images=result.images,

@@ -2,22 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
 from experiments.reporting.study_report import StudyReport, Variant
+from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.errors import ConfigError
 from rsna_det.evaluation.grid import score_grid
 from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.selection import honest_selection, patient_halves
-from rsna_det.evaluation.statistics.bootstrap import ImageShares
-from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_shares
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions
+from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_contributions
 from rsna_det.runs.agreement import common_settings
+from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.plan import launched_study
 
 SPLITS, RESAMPLES, SEED = 20, 2000, 0
@@ -29,12 +29,14 @@ class ScoredSeed:
     """One seed's honest score, image by image.
 
     Attributes:
-        shares: of the images.
+        folders: of its runs.
+        contributions: of the images to the score.
         joined: the tables of its runs.
         chosen: epoch and cut of each half of each split, as the honest selection gives them.
     """
 
-    shares: ImageShares
+    folders: tuple[RunFolder, ...]
+    contributions: ImageContributions
     joined: OutOfFold
     chosen: pd.DataFrame
 
@@ -70,22 +72,22 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
             finished; the message lists those.
     """
     study = launched_study(report.study, places)
-    states = [(cell, cell.state) for cell in study.cells]
-    unfinished = [f"  {c.id} {s.state} ({study.label(c)}) {s.detail}" for c, s in states if s.state != "finished"]
+    states = [(run, run.state) for run in study.runs]
+    unfinished = [f"  {r.id} {s.state} ({study.label(r)}) {s.detail}" for r, s in states if s.state != "finished"]
     if unfinished:
         raise ConfigError(
-            f"{len(unfinished)} of the {len(states)} cells of {report.study} are not finished; the command that "
+            f"{len(unfinished)} of the {len(states)} runs of {report.study} are not finished; the command that "
             "started it trains what is missing:\n" + "\n".join(unfinished)
         )
-    found: dict[str, dict[int, dict[int, Path]]] = {}
-    for cell in study.cells:
-        config = run_config(cell.folder)
-        value = variant_name(config, report.option)
-        folds = found.setdefault(value, {}).setdefault(config.seed, {})
-        twin = folds.setdefault(config.data.fold, cell.folder)
-        if twin != cell.folder:
+    found: dict[str, dict[int, dict[int, RunFolder]]] = {}
+    for run in study.runs:
+        options = run.folder.options()
+        value = variant_name(options, report.option)
+        folds = found.setdefault(value, {}).setdefault(options.seed, {})
+        twin = folds.setdefault(options.data["fold"], run.folder)
+        if twin != run.folder:
             raise ConfigError(
-                f"{twin} and {cell.folder} have the same {report.option}, seed and fold: they differ in something "
+                f"{twin} and {run.folder} have the same {report.option}, seed and fold: they differ in something "
                 "else, start the study with one value of that"
             )
     return [
@@ -102,12 +104,12 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
         ValueError: if a run's tables are damaged.
     """
     if report.baseline not in {variant.name for variant in variants}:
-        raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are held against")
+        raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are compared with")
     scored = {report.label(v.name): [score_seed(folders) for folders in v.seeds.values()] for v in variants}
     baseline = report.label(report.baseline)
     images = _same_images(scored, baseline=baseline)
     comparison = compare(
-        {name: [seed.shares for seed in seeds] for name, seeds in scored.items()},
+        {name: [seed.contributions for seed in seeds] for name, seeds in scored.items()},
         baseline=baseline,
         true_patients=images["true_patient"].tolist(),
         resamples=RESAMPLES,
@@ -140,7 +142,7 @@ def _details(scored: Mapping[str, Sequence[ScoredSeed]], images: pd.DataFrame) -
     columns: dict[str, list[Any]] = {}
     for fold in sorted(images["fold"].unique()):
         inside = (images["fold"] == fold).to_numpy()
-        parts = [ImageShares.mean([seed.shares for seed in seeds]) for seeds in scored.values()]
+        parts = [ImageContributions.mean([seed.contributions for seed in seeds]) for seeds in scored.values()]
         columns[f"fold {fold}"] = [part.of_images(inside).value for part in parts]
     columns["seeds"] = [len(seeds) for seeds in scored.values()]
     for name in ("cut", "epoch"):
@@ -167,7 +169,7 @@ def _same_images(scored: Mapping[str, Sequence[ScoredSeed]], *, baseline: str) -
     return images
 
 
-def score_seed(folders: Sequence[Path]) -> ScoredSeed:
+def score_seed(folders: Sequence[RunFolder]) -> ScoredSeed:
     """Choose epoch and cut honestly for the runs of one seed, and score every image.
 
     Args:
@@ -178,7 +180,7 @@ def score_seed(folders: Sequence[Path]) -> ScoredSeed:
         ValueError: if a run's tables are damaged.
     """
     decoding, _ = common_settings(folders)
-    joined = open_runs(folders)
+    joined = open_runs([folder.tables for folder in folders])
     halves = patient_halves(joined.images["true_patient"].tolist(), splits=SPLITS, seed=SEED)
     numbers = {"relative_cut": decoding.relative_cut, "rescale_factor": 1.0}
     grid = score_grid(
@@ -190,56 +192,18 @@ def score_seed(folders: Sequence[Path]) -> ScoredSeed:
         **numbers,
     )
     return ScoredSeed(
-        shares=honest_shares(grid=grid, halves=halves, candidates=joined.candidates, truths=joined.truths, **numbers),
+        folders=tuple(folders),
+        contributions=honest_contributions(
+            grid=grid, halves=halves, candidates=joined.candidates, truths=joined.truths, **numbers
+        ),
         joined=joined,
         chosen=honest_selection(grid),
     )
 
 
-def run_config(folder: Path) -> DictConfig:
-    """A run's configuration as it was composed.
-
-    Raises:
-        ConfigError: if the folder has none.
-        FileNotFoundError: likewise.
-    """
-    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
-    if not isinstance(config, DictConfig):
-        raise ConfigError(f"{folder} has no configuration of a run")
-    return config
-
-
-def read_metrics(folder: Path, *, needed: Sequence[str]) -> pd.DataFrame:
-    """A run's ``metrics.csv``, one row an epoch.
-
-    Args:
-        folder: of the run.
-        needed: columns that it must have, beside ``epoch``.
-
-    Raises:
-        ConfigError: if it is missing, empty, damaged or lacks one of them.
-    """
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        raise ConfigError(
-            f"{path} is missing, though the run is finished: train it again, or take the file from a copy of the run"
-        )
-    try:
-        metrics = pd.read_csv(path)
-        lacking = [name for name in ("epoch", *needed) if name not in metrics]
-        problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if metrics.empty else ""
-        if not problem:
-            metrics = metrics.astype({"epoch": int} | dict.fromkeys(needed, float))
-    except ValueError as error:
-        problem = f"cannot be read ({error})"
-    if problem:
-        raise ConfigError(f"{path} {problem}: it is damaged, train the run again")
-    return metrics
-
-
-def variant_name(config: DictConfig, option: str) -> str:
+def variant_name(options: TrainOptions, option: str) -> str:
     """The value of the option in which a study's variants differ; a number is the same however it is written."""
-    value = OmegaConf.select(config, option)
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+    value: Any = as_plain(options)
+    for key in option.split("."):
+        value = value[key]
+    return f"{value:g}" if isinstance(value, float) else str(value)

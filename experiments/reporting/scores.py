@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.reporting.curves import curves_figure, what_lines_are
-from experiments.reporting.runs import read_metrics, run_config
 from experiments.reporting.study_report import Part, StudyReport, Variant
+from rsna_det.runs.folder import RunFolder
 
 _PANELS = {"val/map": "mAP at the run's cut", "val/map_best": "mAP at each epoch's best cut"}
 
@@ -35,10 +35,10 @@ def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path)
     return Part(name=f"{report.study}_scores", title="Validation mAP over epochs", text=text, figure=path)
 
 
-def _scores(folder: Path) -> pd.DataFrame:
-    metrics = read_metrics(folder, needed=list(_PANELS))
+def _scores(folder: RunFolder) -> pd.DataFrame:
+    metrics = folder.metrics(needed=list(_PANELS))
     panels = [
         pd.DataFrame({"epoch": metrics["epoch"].astype(int), "panel": title, "value": metrics[name].astype(float)})
         for name, title in _PANELS.items()
     ]
-    return pd.concat(panels, ignore_index=True).assign(fold=int(run_config(folder).data.fold))
+    return pd.concat(panels, ignore_index=True).assign(fold=int(folder.options().data["fold"]))

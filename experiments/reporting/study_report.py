@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from rsna_det.runs.folder import RunFolder
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -17,7 +19,7 @@ class Variant:
     """
 
     name: str
-    seeds: Mapping[int, tuple[Path, ...]]
+    seeds: Mapping[int, tuple[RunFolder, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from torchvision.ops import nms
 
 from rsna_det.boxes.coding import decode
 from rsna_det.boxes.geometry import area, clip
+from rsna_det.errors import InvalidValueError
 from rsna_det.structures import Candidates, Detections, HeadOutputs
 
 
@@ -31,7 +32,7 @@ class DecodingSettings:
         cut_grid: lowest cut, highest cut and the step between them, where the best of several is sought.
 
     Raises:
-        ValueError: for a number out of range.
+        InvalidValueError: for a number out of range.
     """
 
     score_floor: float
@@ -42,14 +43,17 @@ class DecodingSettings:
     cut_grid: Sequence[float]
 
     def __post_init__(self) -> None:
-        for name in ("score_floor", "nms_iou", "relative_cut", "cut"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"decoding.{name} is {getattr(self, name)}; expected 0 to 1")
-        if self.max_candidates < 1:
-            raise ValueError(f"decoding.max_candidates is {self.max_candidates}; expected 1 or more")
+        check_thresholds(
+            score_floor=self.score_floor,
+            max_candidates=self.max_candidates,
+            nms_iou=self.nms_iou,
+            relative_cut=self.relative_cut,
+            cut=self.cut,
+            prefix="decoding.",
+        )
         grid = list(self.cut_grid)
         if len(grid) != 3 or not 0 <= grid[0] <= grid[1] < 1 or not grid[2] > 0:
-            raise ValueError(
+            raise InvalidValueError(
                 f"decoding.cut_grid is {grid}; expected the lowest cut, the highest below 1 and a step above 0"
             )
 
@@ -59,6 +63,22 @@ class DecodingSettings:
         lowest, highest, step = self.cut_grid
         count = math.floor((highest - lowest) / step + 1e-9) + 1
         return [round(lowest + i * step, 6) for i in range(count)]
+
+
+def check_thresholds(
+    *, score_floor: float, max_candidates: int, nms_iou: float, relative_cut: float, cut: float, prefix: str = ""
+) -> None:
+    """Check the ranges of the numbers that decoding settings and operating points share.
+
+    Raises:
+        InvalidValueError: for a number out of range; ``prefix`` stands before its name.
+    """
+    shares = {"score_floor": score_floor, "nms_iou": nms_iou, "relative_cut": relative_cut, "cut": cut}
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise InvalidValueError(f"{prefix}{name} is {value}; expected 0 to 1")
+    if max_candidates < 1:
+        raise InvalidValueError(f"{prefix}max_candidates is {max_candidates}; expected 1 or more")
 
 
 def candidates(

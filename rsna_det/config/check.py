@@ -48,7 +48,8 @@ def check_config(config: DictConfig, options: type[Options]) -> Options:
     problems = [*_option_problems(plain, options, ""), *_component_problems(with_todays_targets(plain), "")]
     if problems:
         raise ConfigError("\n".join(problems))
-    return _made(plain, options)
+    made: Options = _made(plain, options)
+    return made
 
 
 def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -90,7 +91,7 @@ def _option_problems(plain: object, options: Any, path: str) -> Iterator[str]:  
     for name, field in known.items():
         own = _below(path, name)
         if name not in plain:
-            if field.default is MISSING:
+            if field.default is MISSING and field.default_factory is MISSING:
                 yield f"{own} is missing"
         elif is_dataclass(field.type):
             yield from _option_problems(plain[name], field.type, own)

@@ -5,7 +5,7 @@ Defaults stand in conf/, never here. A part that names its class with ``_target_
 :func:`~rsna_det.config.compose.build` makes it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -130,7 +130,7 @@ class PredictOptions:
 class FigureOptions:
     """Options of the tables and figures that need no training; conf/figures.yaml explains each.
 
-    ``data`` is None for a figure that is drawn without data.
+    ``data`` is empty for a figure that is drawn without data.
     """
 
     figure: str
@@ -140,7 +140,7 @@ class FigureOptions:
     predictions: Path | None
     evaluation: Path | None
     paths: Paths
-    data: Component | None = None
+    data: Component = field(default_factory=dict)
 
 
 def as_plain(options: TrainOptions) -> dict[str, Any]:

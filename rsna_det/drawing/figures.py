@@ -86,7 +86,7 @@ def froc_figure(curve: pd.DataFrame, *, rate: float, sensitivity: float, path: P
 
 
 def calibration_figure(table: pd.DataFrame, path: Path) -> None:
-    """Share of right boxes against their score, the boxes of each bin below.
+    """Precision of detections over their score, the number of detections of each bin below.
 
     Args:
         table: of :func:`rsna_det.evaluation.measures.calibration`.
@@ -94,13 +94,13 @@ def calibration_figure(table: pd.DataFrame, path: Path) -> None:
     """
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    filled = table[table["boxes"] > 0]
+    filled = table[table["detections"] > 0]
     upper.plot([0, 1], [0, 1], ":", color="grey", label="perfect")
-    upper.plot(filled["mean_score"], filled["share_right"], "o-", label="boxes")
-    upper.set(ylabel="share that is right (IoU > 0.4)", title="calibration of the box scores", ylim=(0, 1), xlim=(0, 1))
+    upper.plot(filled["mean_score"], filled["precision"], "o-", label="detections")
+    upper.set(ylabel="precision (IoU > 0.4)", title="calibration of the box scores", ylim=(0, 1), xlim=(0, 1))
     upper.legend()
-    lower.bar(table["low"], table["boxes"], width=table["high"] - table["low"], align="edge", edgecolor="white")
-    lower.set(xlabel="score", ylabel="boxes", yscale="symlog")
+    lower.bar(table["low"], table["detections"], width=table["high"] - table["low"], align="edge", edgecolor="white")
+    lower.set(xlabel="score", ylabel="detections", yscale="symlog")
     save_figure(figure, path)
 
 

@@ -12,12 +12,13 @@ from rsna_det.config.options import EvaluateOptions
 from rsna_det.data.labels.reading import read_test_ids, read_truth
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate.report import write_report
+from rsna_det.evaluation.candidate_rows import CandidateRows, candidate_rows
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, image_detections, read_operating_point
 from rsna_det.evaluation.operating_report import OperatingReport, make_report, units_in_words
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.statistics.bootstrap import bootstrap_mean, paired_difference
-from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, CandidateRows, candidate_rows, read_table
+from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table
 from rsna_det.files.atomic import write_csv
 from rsna_det.files.markdown import markdown_table
 from rsna_det.predict.folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE

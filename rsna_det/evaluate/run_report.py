@@ -11,7 +11,7 @@ from rsna_det.evaluate.report import write_report
 from rsna_det.evaluation.grid import Grid
 from rsna_det.evaluation.operating_report import OperatingReport, units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold
-from rsna_det.evaluation.selection import Cell, honest_mean
+from rsna_det.evaluation.selection import GridPoint, honest_mean
 from rsna_det.files.atomic import write_csv
 from rsna_det.files.markdown import markdown_table
 
@@ -23,7 +23,7 @@ _HONEST = (
 )
 
 NOTHING_RIGHT = (
-    "the highest mAP of all cells is 0: no box is right at any of them, and the operating point means nothing"
+    "the highest mAP of the grid is 0: no grid point has a true positive, so the operating point means nothing"
 )
 
 
@@ -32,23 +32,25 @@ class RunScores:
     """What the evaluation of runs found.
 
     Attributes:
+        folders: of the runs.
         joined: the runs' tables.
-        grid: scores of every cell; group 0 is all images, the others are halves of the patients.
-        chosen: the cell of highest mAP over all images (optimistic).
+        grid: scores at every grid point; group 0 is all images, the others are halves of the patients.
+        chosen: the grid point of highest mAP over all images (optimistic).
         selection: choices on one half and their scores on the other (honest).
-        report: at the chosen cell.
+        report: at the chosen grid point.
         capped: images with more candidates than were stored.
-        fixed: the cell of the last epoch at the run's own cut and NMS IoU: chosen on nothing.
+        fixed: the grid point of the last epoch at the run's own cut and NMS IoU: chosen on nothing.
         differences: sentences on runs whose options are not those of the first.
     """
 
+    folders: tuple[Path, ...]
     joined: OutOfFold
     grid: Grid
-    chosen: Cell
+    chosen: GridPoint
     selection: pd.DataFrame
     report: OperatingReport
     capped: pd.DataFrame
-    fixed: Cell
+    fixed: GridPoint
     differences: tuple[str, ...] = ()
 
     @property
@@ -78,7 +80,7 @@ def write_run_scores(scores: RunScores, folder: Path) -> None:
     write_csv(scores.selection, folder / "selection.csv")
     write_csv(scores.capped, folder / "capped_images.csv")
     _draw(scores.grid, scores.chosen, folder)
-    runs = len(scores.joined.folders)
+    runs = len(scores.folders)
     write_report(
         scores.report,
         folder,
@@ -95,11 +97,11 @@ def evidence(scores: RunScores) -> dict[str, Any]:
         "interval_95": [round(score.low, 6), round(score.high, 6)],
         "honest_map": round(scores.honest_map, 6),
         "images": len(scores.joined.images),
-        "runs": [str(folder) for folder in scores.joined.folders],
+        "runs": [str(folder) for folder in scores.folders],
     }
 
 
-def _draw(grid: Grid, chosen: Cell, folder: Path) -> None:
+def _draw(grid: Grid, chosen: GridPoint, folder: Path) -> None:
     """Figure 8, once over the cuts and once over the NMS IoUs."""
     values = grid.scores[0].numpy()
     heat_map(
@@ -124,7 +126,7 @@ def _draw(grid: Grid, chosen: Cell, folder: Path) -> None:
 
 def _sections(scores: RunScores) -> dict[str, str]:
     joined, point = scores.joined, scores.report.point
-    runs = "\n".join(f"- `{folder}`" for folder in joined.folders)
+    runs = "\n".join(f"- `{folder}`" for folder in scores.folders)
     warning = "" if scores.chosen.score else f"**{NOTHING_RIGHT[0].upper()}{NOTHING_RIGHT[1:]}.**\n\n"
     units = units_in_words(joined.images["true_patient"])
     per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
@@ -145,7 +147,7 @@ def _sections(scores: RunScores) -> dict[str, str]:
         ),
         "Honest and optimistic": f"{markdown_table(_choices(scores))}\n\n{_HONEST.format(units=units)}",
         "Epochs and thresholds": (
-            "![score cuts](figure_8_score_cuts.png) ![NMS IoUs](figure_8_nms_ious.png)\n\nEvery cell: grid.csv."
+            "![score cuts](figure_8_score_cuts.png) ![NMS IoUs](figure_8_nms_ious.png)\n\nEvery grid point: grid.csv."
         ),
     }
 

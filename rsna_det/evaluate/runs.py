@@ -17,7 +17,7 @@ from rsna_det.evaluation.grid import Grid, score_grid
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, write_operating_point
 from rsna_det.evaluation.operating_report import make_report
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
-from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
+from rsna_det.evaluation.selection import best_point, honest_selection, patient_halves, restricted
 from rsna_det.runs.agreement import common_settings, differences_in_words, named_runs
 from rsna_det.runs.folder import RunFolder
 
@@ -38,21 +38,14 @@ def score_runs(options: EvaluateOptions) -> dict[str, float]:
     folder = options.run_dir
     folders = named_runs(options.runs or [])
     decoding, image_size = common_settings(folders)
-    joined = open_runs(folders)
-    _say_what_is_missing(joined)
+    joined = open_runs([folder.tables for folder in folders])
+    _say_what_is_missing(folders, joined)
     if options.epoch is not None and options.epoch not in joined.epochs:
         raise ConfigError(f"epoch is {options.epoch}; every run has tables of the epochs {list(joined.epochs)}")
-    point = OperatingPoint(
-        image_size=image_size,
-        score_floor=decoding.score_floor,
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=decoding.cut,
-        size_rule=_size_rule(options.size_rule),
-    )
+    point = OperatingPoint.of_run(decoding=decoding, image_size=image_size, size_rule=_size_rule(options.size_rule))
     cuts = decoding.cuts if options.cut_grid is None else replace(decoding, cut_grid=options.cut_grid).cuts
-    scores = replace(_measure(options, joined, point, cuts), differences=tuple(differences_in_words(folders)))
+    measured = _measure(options, folders, joined, point, cuts)
+    scores = replace(measured, differences=tuple(differences_in_words(folders)))
     write_run_scores(scores, folder)
     places = [folder, *(f.checkpoints for f in folders if options.save_operating_point)]
     for place in places:
@@ -69,9 +62,9 @@ def _size_rule(name: str) -> str:
     return name
 
 
-def _say_what_is_missing(joined: OutOfFold) -> None:
-    for folder in joined.folders:
-        if not RunFolder(folder).result_file.is_file():
+def _say_what_is_missing(folders: Sequence[RunFolder], joined: OutOfFold) -> None:
+    for folder in folders:
+        if not folder.result_file.is_file():
             log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
     if joined.partial_epochs:
         log.warning("only some runs have tables of the epochs %s: they are left out", list(joined.partial_epochs))
@@ -79,7 +72,13 @@ def _say_what_is_missing(joined: OutOfFold) -> None:
         log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
 
 
-def _measure(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> RunScores:
+def _measure(
+    options: EvaluateOptions,
+    folders: Sequence[RunFolder],
+    joined: OutOfFold,
+    point: OperatingPoint,
+    cuts: Sequence[float],
+) -> RunScores:
     grid = _grid(options, joined, point, cuts)
     fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
     allowed = restricted(
@@ -88,7 +87,7 @@ def _measure(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint,
         nms_ious=None if options.choose_nms_iou else [_value(options.nms_iou, point.nms_iou)],
         cuts=None if options.cut is None else [options.cut],
     )
-    chosen = best_cell(allowed, group=0)
+    chosen = best_point(allowed, group=0)
     if chosen.score == 0:
         log.warning(NOTHING_RIGHT)
     predicted = joined.predicted(chosen.epoch)
@@ -102,13 +101,14 @@ def _measure(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint,
     )
     capped = predicted.loc[predicted["candidates_before_cap"] > point.max_candidates]
     return RunScores(
+        folders=tuple(folder.path for folder in folders),
         joined=joined,
         grid=grid,
         chosen=chosen,
         selection=honest_selection(replace(allowed, sums=allowed.sums[1:], counts=allowed.counts[1:])),
         report=report,
         capped=capped[["image_id", "candidates_before_cap"]],
-        fixed=best_cell(fixed, group=0),
+        fixed=best_point(fixed, group=0),
     )
 
 
@@ -164,4 +164,4 @@ def _show(scores: RunScores, folder: Path) -> None:
         "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
         "report": str(folder / "report.md"),
     }
-    table_of(f"out-of-fold evaluation, {len(scores.joined.folders)} run(s)", rows)
+    table_of(f"out-of-fold evaluation, {len(scores.folders)} run(s)", rows)

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import resized_detections
-from rsna_det.evaluation.tables import CandidateRows
 
 # Images whose detections are matched with true boxes together: bounds the memory.
 _TOGETHER = 512
@@ -55,7 +55,7 @@ def score_grid(
     relative_cut: float,
     rescale_factor: float,
 ) -> Grid:
-    """Score every cell of (epoch, NMS IoU, cut) over several groups of images.
+    """Score every epoch, NMS IoU and cut over several groups of images.
 
     Args:
         epochs: number and candidates of each; taken one at a time, so that one epoch's candidates are in memory.
@@ -118,7 +118,7 @@ def image_scores_at_cuts(
     scores = torch.where(best[:, None] > limits, 0.0, torch.full_like(limits, torch.nan))
     num_truths = torch.tensor([len(boxes) for boxes in truths])
     for together in torch.split(num_truths.nonzero()[:, 0], _TOGETHER):
-        found = [
+        detections = [
             resized_detections(
                 boxes=rows.boxes[own],
                 scores=rows.scores[own],
@@ -130,5 +130,5 @@ def image_scores_at_cuts(
             for own in (slice(int(starts[index]), int(ends[index])) for index in together.tolist())
         ]
         true_boxes = [truths[index] for index in together.tolist()]
-        scores[together] = scores_of_lists(detections=found, truths=true_boxes, cuts=cuts)
+        scores[together] = scores_of_lists(detections=detections, truths=true_boxes, cuts=cuts)
     return scores

@@ -1,7 +1,7 @@
 """What a detector is worth at its operating point and beyond it: FROC, ROC-AUC, calibration, results by kind of image.
 
-A detection is right here if it hits at the most lenient of the challenge's thresholds (IoU above 0.40); the
-challenge's own score uses all eight.
+A detection is a true positive here at the lowest of the challenge's thresholds (IoU above 0.40); the challenge's own
+score uses all eight.
 """
 
 from collections.abc import Sequence
@@ -24,40 +24,40 @@ MANY_BOXES = 4
 """Images with so many true boxes or more are one kind in :func:`by_number_of_boxes`."""
 
 
-def right_and_scores(detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> pd.DataFrame:
-    """Every detection: number of its ``image``, its ``score`` and whether it is ``right``."""
-    found, _ = hits_of_lists(detections=detections, truths=truths)
+def matched_detections(detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> pd.DataFrame:
+    """Every detection: number of its ``image``, its ``score`` and whether it is a ``true_positive``."""
+    hits, _ = hits_of_lists(detections=detections, truths=truths)
     counts = [len(d.scores) for d in detections]
-    mask = torch.arange(found.shape[1]) < torch.tensor(counts, dtype=torch.long)[:, None]
+    mask = torch.arange(hits.shape[1]) < torch.tensor(counts, dtype=torch.long)[:, None]
     scores = torch.cat([d.scores for d in detections]) if detections else torch.zeros(0)
     return pd.DataFrame(
         {
             "image": np.repeat(np.arange(len(detections)), counts),
             "score": scores.double().numpy(),
-            "right": found[..., 0][mask].numpy(),
+            "true_positive": hits[..., 0][mask].numpy(),
         }
     )
 
 
-def froc_curve(boxes: pd.DataFrame, *, num_truths: int, num_images: int) -> pd.DataFrame:
+def froc_curve(matched: pd.DataFrame, *, num_truths: int, num_images: int) -> pd.DataFrame:
     """Free-response ROC: what share of true boxes is found at the cost of how many false positives per image.
 
     Args:
-        boxes: of :func:`right_and_scores`, all scores.
+        matched: of :func:`matched_detections`, all scores.
         num_truths: true boxes of all images.
         num_images: images, those without true boxes included.
 
     Returns:
-        One row for each different score, from the highest: ``score`` (boxes scored so or better count),
+        One row for each different score, from the highest: ``score`` (detections scored so or higher count),
         ``false_positives_per_image`` and ``sensitivity`` (NaN if there are no true boxes).
     """
-    by_score = boxes.groupby("score")["right"].agg(["sum", "count"]).sort_index(ascending=False).cumsum()
-    right = by_score["sum"].to_numpy(np.float64)
+    by_score = matched.groupby("score")["true_positive"].agg(["sum", "count"]).sort_index(ascending=False).cumsum()
+    true_positives = by_score["sum"].to_numpy(np.float64)
     return pd.DataFrame(
         {
             "score": by_score.index.to_numpy(),
-            "false_positives_per_image": (by_score["count"].to_numpy() - right) / num_images,
-            "sensitivity": right / num_truths if num_truths else np.full(len(right), np.nan),
+            "false_positives_per_image": (by_score["count"].to_numpy() - true_positives) / num_images,
+            "sensitivity": true_positives / num_truths if num_truths else np.full(len(by_score), np.nan),
         }
     )
 
@@ -87,16 +87,16 @@ def best_scores(detections: Sequence[Detections]) -> Float[np.ndarray, " images"
     return np.array([float(d.scores[0]) if len(d.scores) else 0.0 for d in detections])
 
 
-def calibration(boxes: pd.DataFrame, *, bins: int) -> pd.DataFrame:
-    """How often boxes of a score are right.
+def calibration(matched: pd.DataFrame, *, bins: int) -> pd.DataFrame:
+    """The precision of detections by their score.
 
     Args:
-        boxes: of :func:`right_and_scores`, all scores.
+        matched: of :func:`matched_detections`, all scores.
         bins: equal parts of the scores from 0 to 1.
 
     Returns:
-        One row a bin: ``low`` (above), ``high`` (up to), ``boxes``, ``mean_score`` and ``share_right`` (NaN in an empty
-        bin).
+        One row a bin: ``low`` (above), ``high`` (up to), ``detections``, ``mean_score`` and ``precision`` (NaN in an
+        empty bin).
 
     Raises:
         ValueError: for less than one bin.
@@ -104,26 +104,26 @@ def calibration(boxes: pd.DataFrame, *, bins: int) -> pd.DataFrame:
     if bins < 1:
         raise ValueError(f"expected one bin or more, got {bins}")
     edges = np.linspace(0, 1, bins + 1)
-    owner = np.clip(np.searchsorted(edges, boxes["score"], side="left") - 1, 0, bins - 1)
-    means = boxes.assign(right=boxes["right"].astype(np.float64)).groupby(owner)[["score", "right"]].mean()
-    means = means.reindex(range(bins))
+    owner = np.clip(np.searchsorted(edges, matched["score"], side="left") - 1, 0, bins - 1)
+    columns = matched[["score", "true_positive"]].astype(np.float64)
+    means = columns.groupby(owner).mean().reindex(range(bins))
     return pd.DataFrame(
         {
             "low": edges[:-1],
             "high": edges[1:],
-            "boxes": np.bincount(owner, minlength=bins),
+            "detections": np.bincount(owner, minlength=bins),
             "mean_score": means["score"].to_numpy(),
-            "share_right": means["right"].to_numpy(),
+            "precision": means["true_positive"].to_numpy(),
         }
     )
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
-    """Mean distance between score and share of right boxes, weighted by the boxes of a bin; NaN without boxes."""
-    filled = table[table["boxes"] > 0]
+    """Mean distance between score and precision, weighted by the detections of a bin; NaN without detections."""
+    filled = table[table["detections"] > 0]
     if filled.empty:
         return float("nan")
-    return float(np.average((filled["mean_score"] - filled["share_right"]).abs(), weights=filled["boxes"]))
+    return float(np.average((filled["mean_score"] - filled["precision"]).abs(), weights=filled["detections"]))
 
 
 def image_results(
@@ -142,15 +142,14 @@ def image_results(
         scores: the challenge's score of each image; NaN where it does not count.
 
     Returns:
-        These columns of ``images`` with ``true_boxes``, ``found`` (true boxes that are hit), ``false_positives`` and
-        ``score``.
+        These columns of ``images`` with ``true_boxes``, ``true_positives``, ``false_positives`` and ``score``.
     """
-    boxes = right_and_scores(detections, truths)
-    found = np.bincount(boxes["image"], weights=boxes["right"], minlength=len(images)).astype(int)
+    matched = matched_detections(detections, truths)
+    true_positives = np.bincount(matched["image"], weights=matched["true_positive"], minlength=len(images)).astype(int)
     return images[["image_id", "true_patient", "category"]].assign(
         true_boxes=[len(boxes) for boxes in truths],
-        found=found,
-        false_positives=np.bincount(boxes["image"], minlength=len(images)) - found,
+        true_positives=true_positives,
+        false_positives=np.bincount(matched["image"], minlength=len(images)) - true_positives,
         score=scores,
     )
 
@@ -165,7 +164,7 @@ def by_category(results: pd.DataFrame, *, resamples: int, seed: int) -> pd.DataF
 
     Returns:
         One row a ``kind``: ``images``, ``images_that_count``, the challenge's ``score`` over them with its 95% interval
-        ``score_low`` to ``score_high``, ``true_boxes``, those ``found``, ``false_positives_per_image`` and
+        ``score_low`` to ``score_high``, ``true_boxes``, ``true_positives``, ``false_positives_per_image`` and
         ``images_with_detections``.
     """
     names = {category.value: category.label for category in Category}
@@ -196,7 +195,7 @@ def _by_kind(
             resamples=resamples,
             seed=seed,
         )
-        detected = part["found"] + part["false_positives"]
+        detected = part["true_positives"] + part["false_positives"]
         rows.append(
             {
                 "kind": kind,
@@ -206,7 +205,7 @@ def _by_kind(
                 "score_low": mean.low,
                 "score_high": mean.high,
                 "true_boxes": int(part["true_boxes"].sum()),
-                "found": int(part["found"].sum()),
+                "true_positives": int(part["true_positives"].sum()),
                 "false_positives_per_image": float(part["false_positives"].mean()),
                 "images_with_detections": int((detected > 0).sum()),
             }

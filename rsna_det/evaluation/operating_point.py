@@ -8,15 +8,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from rsna_det.boxes.decoding import detections
+from rsna_det.boxes.decoding import DecodingSettings, check_thresholds, detections
 from rsna_det.boxes.geometry import scale_about_centre
-from rsna_det.evaluation.tables import CandidateRows
+from rsna_det.errors import InvalidValueError
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.files.atomic import write_text
 from rsna_det.structures import Detections
 
@@ -45,7 +47,7 @@ class OperatingPoint:
         epoch: at which it was chosen; None where it was not.
 
     Raises:
-        ValueError: for a number out of range (floor, cuts and NMS IoU lie between 0 and 1) or an unknown rule.
+        InvalidValueError: for a number out of range (floor, cuts and NMS IoU lie between 0 and 1) or an unknown rule.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -62,27 +64,51 @@ class OperatingPoint:
     epoch: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("score_floor", "nms_iou", "relative_cut", "cut"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        if self.image_size < 1 or self.max_candidates < 1:
-            raise ValueError(
-                f"image_size is {self.image_size} and max_candidates {self.max_candidates}; expected 1 or more"
-            )
+        check_thresholds(
+            score_floor=self.score_floor,
+            max_candidates=self.max_candidates,
+            nms_iou=self.nms_iou,
+            relative_cut=self.relative_cut,
+            cut=self.cut,
+        )
+        if self.image_size < 1:
+            raise InvalidValueError(f"image_size is {self.image_size}; expected 1 or more")
         if self.size_rule not in SIZE_RULES:
-            raise ValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
+            raise InvalidValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
         if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
                 "expected 0 or more, and above 0 but not above 1 (a larger box could reach out of its image)"
             )
         if self.epoch is not None and self.epoch < 0:
-            raise ValueError(f"epoch is {self.epoch}; expected 0 or more")
+            raise InvalidValueError(f"epoch is {self.epoch}; expected 0 or more")
         if self.cut < self.score_floor:
-            raise ValueError(
+            raise InvalidValueError(
                 f"cut is {self.cut}, below the score floor of {self.score_floor}: boxes scored between them are not "
                 "among the candidates, so the cut would not be the one that acts"
             )
+
+    @classmethod
+    def of_run(cls, *, decoding: DecodingSettings, image_size: int, **changes: Any) -> "OperatingPoint":
+        """The operating point that a run validates at.
+
+        Args:
+            decoding: of the run.
+            image_size: of the run, network pixels.
+            changes: fields that shall differ, by name.
+
+        Raises:
+            InvalidValueError: as the class.
+        """
+        numbers: dict[str, Any] = {
+            "image_size": image_size,
+            "score_floor": decoding.score_floor,
+            "max_candidates": decoding.max_candidates,
+            "nms_iou": decoding.nms_iou,
+            "relative_cut": decoding.relative_cut,
+            "cut": decoding.cut,
+        }
+        return cls(**(numbers | changes))
 
 
 def image_detections(rows: CandidateRows, point: OperatingPoint) -> list[Detections]:

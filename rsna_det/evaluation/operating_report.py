@@ -8,12 +8,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from rsna_det.evaluation import measures as measure
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.coco import coco_precision
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.statistics.bootstrap import Interval, bootstrap_mean
-from rsna_det.evaluation.tables import CandidateRows
 from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 _BINS = 10
@@ -80,7 +80,7 @@ class OperatingReport:
     def sensitivity(self) -> float:
         """Share of the true boxes that the operating point finds; NaN without true boxes."""
         total = int(self.results["true_boxes"].sum())
-        return float(self.results["found"].sum()) / total if total else float("nan")
+        return float(self.results["true_positives"].sum()) / total if total else float("nan")
 
     @property
     def false_positives_per_image(self) -> float:
@@ -113,7 +113,7 @@ def make_report(
     uncut = image_detections(rows, replace(point, cut=point.score_floor, relative_cut=0.0))
     scores = scores_of_lists(detections=final, truths=truths, cuts=[0.0])[:, 0].numpy()
     results = measure.image_results(images=images, detections=final, truths=truths, scores=scores)
-    boxes = measure.right_and_scores(uncut, truths)
+    matched = measure.matched_detections(uncut, truths)
     ap50, ap = coco_precision(detections=uncut, truths=truths)
     opacity = (images["category"] == Category.OPACITY).to_numpy()
     said = ~np.isnan(p_opacity)
@@ -126,8 +126,8 @@ def make_report(
         auc_best_box=measure.image_auc(measure.best_scores(uncut), opacity.tolist()),
         auc_global=measure.image_auc(p_opacity[said], opacity[said].tolist()),
         results=results,
-        froc=measure.froc_curve(boxes, num_truths=sum(map(len, truths)), num_images=len(images)),
-        calibration=measure.calibration(boxes, bins=_BINS),
+        froc=measure.froc_curve(matched, num_truths=sum(map(len, truths)), num_images=len(images)),
+        calibration=measure.calibration(matched, bins=_BINS),
         by_category=measure.by_category(results, **bootstrap),
         by_number_of_boxes=measure.by_number_of_boxes(results, **bootstrap),
     )

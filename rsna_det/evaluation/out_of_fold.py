@@ -1,6 +1,5 @@
 """The tables of the runs of one experiment, one a fold, joined: every image predicted by a model that never saw it."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rsna_det.evaluation.tables import (
-    CANDIDATES_SCHEMA,
-    IMAGES_SCHEMA,
-    TRUTH_SCHEMA,
-    CandidateRows,
-    candidate_rows,
-    candidates_path,
-    images_path,
-    joined_rows,
-    read_table,
-)
+from rsna_det.errors import DataError
+from rsna_det.evaluation.candidate_rows import CandidateRows, candidate_rows, joined_rows
+from rsna_det.evaluation.tables import RunTables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +20,15 @@ class OutOfFold:
     """What one or more runs predict of the images that they validate on.
 
     Attributes:
-        folders: of the runs.
+        tables: of the runs.
         images: one row an image, run after run, in the order of everything else: the columns of
-            :data:`~rsna_det.evaluation.tables.TRUTH_SCHEMA` and ``run``, the number of its folder.
+            :data:`~rsna_det.evaluation.tables.TRUTH_SCHEMA` and ``run``, its run's number in ``tables``.
         epochs: that every run has tables of.
         partial_epochs: that only some runs have tables of; they are left out.
         missing_folds: folds whose images no run validates on.
     """
 
-    folders: tuple[Path, ...]
+    tables: tuple[RunTables, ...]
     images: pd.DataFrame
     epochs: tuple[int, ...]
     partial_epochs: tuple[int, ...]
@@ -54,7 +45,7 @@ class OutOfFold:
         Raises:
             ValueError: if a run's tables are damaged, or not of exactly the images that it validates on.
         """
-        return joined_rows([self._run_candidates(number, epoch) for number in range(len(self.folders))])
+        return joined_rows([self._run_candidates(number, epoch) for number in range(len(self.tables))])
 
     def predicted(self, epoch: int) -> pd.DataFrame:
         """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.tables.IMAGES_SCHEMA`.
@@ -62,53 +53,53 @@ class OutOfFold:
         Raises:
             ValueError: as :meth:`candidates`.
         """
-        frames = [self._run_images(number, epoch) for number in range(len(self.folders))]
+        frames = [self._run_images(number, epoch) for number in range(len(self.tables))]
         return pd.concat(frames, ignore_index=True)
 
     def _run_candidates(self, number: int, epoch: int) -> CandidateRows:
-        path = candidates_path(self.folders[number] / "predictions", epoch)
         ids = self._run_images(number, epoch)["image_id"].tolist()
+        table = self.tables[number].candidates(epoch)
         try:
-            return candidate_rows(read_table(path, CANDIDATES_SCHEMA), ids)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            return candidate_rows(table, ids)
+        except DataError as error:
+            raise DataError(f"{self.tables[number].candidates_path(epoch)}: {error}") from error
 
     def _run_images(self, number: int, epoch: int) -> pd.DataFrame:
-        path = images_path(self.folders[number] / "predictions", epoch)
-        frame = read_table(path, IMAGES_SCHEMA)
+        frame = self.tables[number].images(epoch)
         expected = self.images.loc[self.images["run"] == number, "image_id"]
-        _check_ids(path, frame["image_id"], expected)
+        _check_ids(self.tables[number].images_path(epoch), frame["image_id"], expected)
         return frame.set_index("image_id", drop=False).loc[expected.tolist()].reset_index(drop=True)
 
 
-def open_runs(folders: Sequence[Path]) -> OutOfFold:
+def open_runs(tables: Sequence[RunTables]) -> OutOfFold:
     """Join the runs of one experiment.
 
     Args:
-        folders: of runs, one for each fold.
+        tables: of runs, one for each fold.
 
     Raises:
         FileNotFoundError: if a folder has no tables.
         ValueError: if there is no run, two validate on the same image or have another patient, fold, category or boxes
             for one, no epoch has both tables in all, or a table is damaged.
     """
-    if not folders:
-        raise ValueError("expected the folder of one run or more, got none")
-    truths = [read_table(folder / "predictions" / "truth.parquet", TRUTH_SCHEMA) for folder in folders]
+    if not tables:
+        raise ValueError("expected the tables of one run or more, got none")
+    folders = [own.folder for own in tables]
+    truths = [own.truth() for own in tables]
     validated = [truth[truth["role"] == "val"].assign(run=number) for number, truth in enumerate(truths)]
     images = pd.concat(validated, ignore_index=True)
     if images.empty:
-        raise ValueError(f"no run validates on any image: {', '.join(map(str, folders))}")
+        raise DataError(f"no run validates on any image: {', '.join(map(str, folders))}")
     _check_once(images, folders)
     _check_labels(truths, folders)
     folds = {int(fold) for truth in truths for fold in truth["fold"].unique() if fold >= 0}
-    every = [_epochs(folder / "predictions") for folder in folders]
+    every = [own.epochs for own in tables]
     epochs = _common_epochs(folders, every)
     return OutOfFold(
-        folders=tuple(folders),
+        tables=tuple(tables),
         images=images,
         epochs=epochs,
-        partial_epochs=tuple(sorted(set.union(*every) - set(epochs))),
+        partial_epochs=tuple(sorted({epoch for own in every for epoch in own} - set(epochs))),
         missing_folds=tuple(sorted(folds - set(images["fold"].tolist()))),
     )
 
@@ -153,18 +144,12 @@ def _labels(truth: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def _common_epochs(folders: Sequence[Path], every: Sequence[set[int]]) -> tuple[int, ...]:
-    common = sorted(set.intersection(*every))
+def _common_epochs(folders: Sequence[Path], every: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    common = sorted(set(every[0]).intersection(*every[1:]))
     if not common:
-        listed = "; ".join(f"{folder}: {sorted(e) or 'none'}" for folder, e in zip(folders, every, strict=True))
+        listed = "; ".join(f"{folder}: {list(e) or 'none'}" for folder, e in zip(folders, every, strict=True))
         raise ValueError(f"there is no epoch that every run has tables of ({listed})")
     return tuple(common)
-
-
-def _epochs(predictions: Path) -> set[int]:
-    names = (re.fullmatch(r"epoch_(\d+)\.candidates\.parquet", path.name) for path in predictions.iterdir())
-    found = {int(name[1]) for name in names if name}
-    return {epoch for epoch in found if images_path(predictions, epoch).is_file()}
 
 
 def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:

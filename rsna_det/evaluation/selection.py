@@ -18,8 +18,8 @@ from rsna_det.evaluation.grid import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell of the grid and its score over some group of images."""
+class GridPoint:
+    """One epoch, NMS IoU and cut of a grid, and its score over a group of images."""
 
     epoch: int
     nms_iou: float
@@ -75,16 +75,16 @@ def restricted(
     return grid
 
 
-def best_cell(grid: Grid, *, group: int) -> Cell:
-    """The cell of highest score over a group: of equals the first on the axes of epochs, then NMS IoUs, then cuts.
+def best_point(grid: Grid, *, group: int) -> GridPoint:
+    """The grid point of highest score over a group; of equals the first by epoch, then NMS IoU, then cut.
 
     Raises:
-        ValueError: if no image of the group counts in any cell.
+        ValueError: if no image of the group counts in any point.
     """
     scores = grid.scores[group]
     if scores.isnan().all():
         raise ValueError("no image counts: there is neither a true box nor a detection among them")
-    return _cell(grid, group, int(scores.nan_to_num(-1).flatten().argmax()))
+    return _point_at(grid, group, int(scores.nan_to_num(-1).flatten().argmax()))
 
 
 def honest_selection(grid: Grid) -> pd.DataFrame:
@@ -98,12 +98,12 @@ def honest_selection(grid: Grid) -> pd.DataFrame:
         (honest: over the other half; NaN where no image of it counts) and ``images`` (of the other half, that count).
 
     Raises:
-        ValueError: if no image of a half counts in any cell: there is nothing to choose by.
+        ValueError: if no image of a half counts at any grid point: there is nothing to choose by.
     """
     rows = []
     for group in range(len(grid.sums)):
-        chosen = best_cell(grid, group=group)
-        other = _cell(grid, group ^ 1, _position(grid, chosen))
+        chosen = best_point(grid, group=group)
+        other = _point_at(grid, group ^ 1, _position(grid, chosen))
         rows.append(
             {
                 "split": group // 2,
@@ -129,14 +129,14 @@ def honest_mean(selection: pd.DataFrame) -> float:
     return float(sums / counts.sum()) if counts.sum() else float("nan")
 
 
-def _position(grid: Grid, cell: Cell) -> int:
-    index = (grid.epochs.index(cell.epoch), grid.nms_ious.index(cell.nms_iou), grid.cuts.index(cell.cut))
+def _position(grid: Grid, point: GridPoint) -> int:
+    index = (grid.epochs.index(point.epoch), grid.nms_ious.index(point.nms_iou), grid.cuts.index(point.cut))
     return int(np.ravel_multi_index(index, grid.sums.shape[1:]))
 
 
-def _cell(grid: Grid, group: int, position: int) -> Cell:
+def _point_at(grid: Grid, group: int, position: int) -> GridPoint:
     epoch, nms_iou, cut = (int(i) for i in np.unravel_index(position, grid.sums.shape[1:]))
-    return Cell(
+    return GridPoint(
         epoch=grid.epochs[epoch],
         nms_iou=grid.nms_ious[nms_iou],
         cut=grid.cuts[cut],

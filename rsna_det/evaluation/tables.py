@@ -1,6 +1,7 @@
-"""The tables that a run leaves behind: candidates and images per epoch, and the truth. Schema, reading, writing."""
+"""The tables of a run: candidates and images per epoch, and the truth. Schemas, file names, reading and writing."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,44 +49,68 @@ TRUTH_SCHEMA = pa.schema(
 )
 """Every image of a run: source pixels; ``role`` is ``train``, ``val`` or, for an image outside all folds, ``test``."""
 
+_CANDIDATES, _IMAGES = ".candidates.parquet", ".images.parquet"
 _REMEDY = (
     "free some space, or start anew on another disk; what is finished is kept, a training goes on with `resume=last` "
     "and a prediction with the same command"
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CandidateRows:
-    """Candidates of many images, image after image, each in falling order of score.
-
-    Iterates over the images: boxes [candidates, 4] and scores [candidates] of each.
+@dataclass(frozen=True)
+class RunTables:
+    """The tables of one run: the names of their files, reading and writing.
 
     Attributes:
-        boxes: source pixels.
-        scores: of the boxes.
-        offsets: the candidates of image ``i`` are the rows from ``offsets[i]`` to ``offsets[i + 1]``.
+        folder: that holds them and nothing else.
     """
 
-    boxes: Float[Tensor, "rows 4"]
-    scores: Float[Tensor, " rows"]
-    offsets: Int[Tensor, " images_and_one"]
+    folder: Path
 
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
+    @property
+    def truth_path(self) -> Path:
+        """The file of the run's images and labels."""
+        return self.folder / "truth.parquet"
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        sizes = self.offsets.diff().tolist()
-        return zip(torch.split(self.boxes, sizes), torch.split(self.scores, sizes), strict=True)
+    def candidates_path(self, epoch: int) -> Path:
+        """The file of an epoch's candidates."""
+        return self.folder / f"epoch_{epoch:02d}{_CANDIDATES}"
 
+    def images_path(self, epoch: int) -> Path:
+        """The file of what an epoch's network says of whole images."""
+        return self.folder / f"epoch_{epoch:02d}{_IMAGES}"
 
-def candidates_path(folder: Path, epoch: int) -> Path:
-    """Where an epoch's candidates lie in a run's ``predictions`` folder."""
-    return folder / f"epoch_{epoch:02d}.candidates.parquet"
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """The epochs of which both tables are there, rising; an interrupted run may have left one of the two."""
+        names = (re.fullmatch(rf"epoch_(\d+){re.escape(_CANDIDATES)}", path.name) for path in self.paths)
+        epochs = sorted({int(name[1]) for name in names if name})
+        return tuple(epoch for epoch in epochs if self.images_path(epoch).is_file())
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every table that is there, by name."""
+        return tuple(sorted(self.folder.glob("*.parquet")))
 
-def images_path(folder: Path, epoch: int) -> Path:
-    """Where an epoch's table of images lies in a run's ``predictions`` folder."""
-    return folder / f"epoch_{epoch:02d}.images.parquet"
+    def truth(self) -> pd.DataFrame:
+        """Rows of :data:`TRUTH_SCHEMA`; errors as of :func:`read_table`."""
+        return read_table(self.truth_path, TRUTH_SCHEMA)
+
+    def candidates(self, epoch: int) -> pd.DataFrame:
+        """Rows of :data:`CANDIDATES_SCHEMA`; errors as of :func:`read_table`."""
+        return read_table(self.candidates_path(epoch), CANDIDATES_SCHEMA)
+
+    def images(self, epoch: int) -> pd.DataFrame:
+        """Rows of :data:`IMAGES_SCHEMA`; errors as of :func:`read_table`."""
+        return read_table(self.images_path(epoch), IMAGES_SCHEMA)
+
+    def write_truth(self, table: pa.Table) -> None:
+        """Write the truth; errors as of :func:`write_table`."""
+        write_table(table, self.truth_path)
+
+    def write_epoch(self, epoch: int, *, candidates: pa.Table, images: pa.Table) -> None:
+        """Write both tables of an epoch; errors as of :func:`write_table`."""
+        write_table(candidates, self.candidates_path(epoch))
+        write_table(images, self.images_path(epoch))
 
 
 def candidates_table(*, image_ids: Sequence[str], batch: Candidates) -> pa.Table:
@@ -161,44 +186,6 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     except pa.ArrowException as error:
         raise ValueError(f"{path} has other kinds of columns than it should ({error}): write it anew") from error
     return frame
-
-
-def candidate_rows(frame: pd.DataFrame, image_ids: Sequence[str]) -> CandidateRows:
-    """The candidates of some images, in the images' order; those of other images are left out.
-
-    Args:
-        frame: rows of :data:`CANDIDATES_SCHEMA`.
-        image_ids: each once; one without rows has no candidates.
-
-    Raises:
-        ValueError: if an image's rows are not in falling order of score: the table is not one of this package.
-    """
-    ids = frame["image_id"].astype("category")
-    wanted = pd.Index(image_ids).get_indexer(ids.cat.categories)
-    owners = np.append(wanted, -1)[ids.cat.codes.to_numpy()]
-    order = np.argsort(owners, kind="stable")
-    order = order[np.count_nonzero(owners < 0) :]
-    owners = owners[order]
-    scores = frame["score"].to_numpy(np.float32)[order]
-    rising = np.flatnonzero((np.diff(owners) == 0) & ~(np.diff(scores) <= 0))
-    if len(rising):
-        name = image_ids[owners[rising[0]]]
-        raise ValueError(f"the candidates of {name} are not in falling order of score: write the table anew")
-    boxes = np.stack([frame[name].to_numpy(np.float32)[order] for name in ("x1", "y1", "x2", "y2")], axis=1)
-    offsets = np.searchsorted(owners, np.arange(len(image_ids) + 1))
-    return CandidateRows(
-        boxes=torch.from_numpy(boxes), scores=torch.from_numpy(scores), offsets=torch.from_numpy(offsets)
-    )
-
-
-def joined_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
-    """The candidates of several lists of images, one list after another."""
-    sizes = torch.cat([part.offsets.diff() for part in parts])
-    return CandidateRows(
-        boxes=torch.cat([part.boxes for part in parts]),
-        scores=torch.cat([part.scores for part in parts]),
-        offsets=torch.cat([sizes.new_zeros(1), sizes.cumsum(dim=0)]),
-    )
 
 
 def _box_table(image_ids: Sequence[str], counts: Int[np.ndarray, " images"], columns: Sequence[np.ndarray]) -> pa.Table:

@@ -14,16 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from rsna_det.evaluation.candidate_rows import candidate_rows
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, image_detections, write_operating_point
 from rsna_det.evaluation.submission import validate_submission, write_submission
-from rsna_det.evaluation.tables import (
-    CANDIDATES_SCHEMA,
-    IMAGES_SCHEMA,
-    candidate_rows,
-    detections_table,
-    read_table,
-    write_table,
-)
+from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, detections_table, read_table, write_table
 from rsna_det.files.atomic import whole_file, write_text
 from rsna_det.structures import Detections
 

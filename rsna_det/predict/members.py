@@ -12,9 +12,9 @@ from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
 from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, read_operating_point
-from rsna_det.evaluation.tables import TRUTH_SCHEMA, read_table
 from rsna_det.files.paths import matching_paths
 from rsna_det.models.retinanet import MultiTaskRetinaNet
+from rsna_det.runs.folder import RunFolder
 from rsna_det.training.checkpoint_io import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -154,9 +154,9 @@ def operating_point(members: Sequence[Member], file: Path | None) -> OperatingPo
 
 def trained_on(member: Member, image_ids: Collection[str]) -> list[str] | None:
     """Those of the images that the member learnt from, sorted; None if its run's truth table is not there."""
-    path = member.path.parent.parent / "predictions" / "truth.parquet"
+    tables = RunFolder.of_checkpoint(member.path).tables
     try:
-        truth = read_table(path, TRUTH_SCHEMA)
+        truth = tables.truth()
     except (FileNotFoundError, ValueError) as error:
         log.info("whether %s was trained on some of the images cannot be known: %s", member.path, error)
         return None
@@ -202,7 +202,7 @@ def _check_agreement(members: Sequence[Member]) -> None:
 
 
 def _untuned(members: Sequence[Member]) -> OperatingPoint:
-    points = [_own_point(member) for member in members]
+    points = [OperatingPoint.of_run(decoding=m.decoding, image_size=m.image_size) for m in members]
     for member, point in zip(members, points, strict=True):
         _compare(members[0].path, points[0], member.path, point)
     log.warning(
@@ -212,18 +212,6 @@ def _untuned(members: Sequence[Member]) -> OperatingPoint:
         points[0].nms_iou,
     )
     return points[0]
-
-
-def _own_point(member: Member) -> OperatingPoint:
-    decoding = member.decoding
-    return OperatingPoint(
-        image_size=member.image_size,
-        score_floor=decoding.score_floor,
-        max_candidates=decoding.max_candidates,
-        nms_iou=decoding.nms_iou,
-        relative_cut=decoding.relative_cut,
-        cut=decoding.cut,
-    )
 
 
 def _compare(path: Path, point: OperatingPoint, other_path: Path, other: OperatingPoint) -> None:

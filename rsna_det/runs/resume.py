@@ -99,6 +99,6 @@ def _change_group(config: DictConfig, key: str, chosen: DictConfig) -> None:
     if key == "logger":
         OmegaConf.update(config, key, chosen, merge=False, force_add=True)
         return
-    for name in chosen:
+    for name in map(str, chosen):
         if role_of(f"{key}.{name}") is Role.MACHINE:
             config.trainer[name] = chosen[name]

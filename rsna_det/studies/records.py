@@ -30,7 +30,7 @@ class Launch(Record):
     host: str
     pid: int
     overrides: list[str]
-    runs: list[PlannedRun] = Field(alias="cells")
+    runs: list[PlannedRun] = Field(validation_alias="cells", serialization_alias="cells")
 
 
 class RunDescription(Record):
@@ -46,7 +46,7 @@ class RunDescription(Record):
     model_config = ConfigDict(populate_by_name=True)
 
     study: str
-    id: str = Field(alias="cell")
+    id: str = Field(validation_alias="cell", serialization_alias="cell")
     overrides: list[str]
     options: dict[str, Any]
 

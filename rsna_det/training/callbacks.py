@@ -13,12 +13,10 @@ from torch.optim import Optimizer
 
 from rsna_det.drawing.boxes import BoxedImage, draw_boxes, sheet
 from rsna_det.evaluation.tables import (
-    candidates_path,
+    RunTables,
     candidates_table,
-    images_path,
     images_table,
     truth_table,
-    write_table,
 )
 from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.gather import gather_tables
@@ -97,7 +95,7 @@ class PredictionWriter(Callback):
     """
 
     def __init__(self, *, folder: str) -> None:
-        self.folder = Path(folder)
+        self.tables = RunTables(Path(folder))
         self._candidates: list[Any] = []
         self._images: list[Any] = []
 
@@ -105,7 +103,7 @@ class PredictionWriter(Callback):
         """Write the run's truth table."""
         if trainer.is_global_zero:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            write_table(truth_table(data.images, val_fold=data.fold), self.folder / "truth.parquet")
+            self.tables.write_truth(truth_table(data.images, val_fold=data.fold))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Forget what an interrupted epoch may have left."""
@@ -126,8 +124,7 @@ class PredictionWriter(Callback):
             return
         candidates, images = gather_tables(self._candidates), gather_tables(self._images)
         if trainer.is_global_zero and images is not None and candidates is not None:
-            write_table(candidates, candidates_path(self.folder, trainer.current_epoch))
-            write_table(images, images_path(self.folder, trainer.current_epoch))
+            self.tables.write_epoch(trainer.current_epoch, candidates=candidates, images=images)
 
 
 class DetectionImages(Callback):

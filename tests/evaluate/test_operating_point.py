@@ -13,7 +13,7 @@ from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import read_operating_point
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.submission import read_submission
-from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table
+from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, RunTables, read_table
 from rsna_det.runs.session import run as evaluate
 from rsna_det.runs.session import run as predict
 from rsna_det.runs.session import run as train
@@ -40,7 +40,10 @@ def go_all_the_way(root: Path, folder: Path, *overrides: str) -> tuple[dict[str,
     train(configured(run, root, "trainer.max_epochs=2", "logger=csv", *overrides))
     of_run = composed("evaluate", folder / "of_run", f"runs={run}", "resamples=20")
     point = read_operating_point(run / "checkpoints" / "operating_point.yaml")
-    files = [root / IMAGES_DIR / f"{image_id}.dcm" for image_id in open_runs([run]).images["image_id"]]
+    files = [
+        root / IMAGES_DIR / f"{image_id}.dcm"
+        for image_id in open_runs([RunTables(run / "predictions")]).images["image_id"]
+    ]
     checkpoint = run / "checkpoints" / f"epoch_{point.epoch:02d}.ckpt"
     composed(
         "predict",

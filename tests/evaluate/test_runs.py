@@ -22,7 +22,7 @@ from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import image_detections, read_operating_point
 from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import open_runs
-from rsna_det.evaluation.tables import IMAGES_SCHEMA, TRUTH_SCHEMA, images_path, read_table, write_table
+from rsna_det.evaluation.tables import IMAGES_SCHEMA, TRUTH_SCHEMA, RunTables, read_table, write_table
 from rsna_det.runs.session import run as evaluate
 from tests.short_runs import TRAINING_WARNINGS
 
@@ -76,8 +76,9 @@ def _logged(folder: Path, epoch: int) -> list[float]:
 def test_folds_are_joined_into_one_evaluation(folds: list[Path], tmp_path: Path) -> None:
     numbers = evaluated(tmp_path, runs(folds))
     point = read_operating_point(tmp_path / "operating_point.yaml")
-    joined = open_runs(folds)
-    assert len(joined.images) == sum(len(open_runs([folder]).images) for folder in folds) == numbers["images"]
+    tables = [RunTables(folder / "predictions") for folder in folds]
+    joined = open_runs(tables)
+    assert len(joined.images) == sum(len(open_runs([own]).images) for own in tables) == numbers["images"]
     found = image_detections(joined.candidates(point.epoch or 0), point)
     assert numbers["map"] == pytest.approx(challenge_map(detections=found, truths=joined.truths), abs=1e-12)
     grid = pd.read_csv(tmp_path / "grid.csv")
@@ -147,7 +148,7 @@ def test_the_figures_are_drawn(folds: list[Path], tmp_path: Path) -> None:
 
 def test_images_at_the_cap_are_counted_and_named(copied: list[Path], tmp_path: Path) -> None:
     for epoch in (0, 1):
-        path = images_path(copied[0] / "predictions", epoch)
+        path = RunTables(copied[0] / "predictions").images_path(epoch)
         frame = read_table(path, IMAGES_SCHEMA)
         frame["candidates_before_cap"] = np.where(frame.index == 1, 3001, 3000)
         write_table(pa.Table.from_pandas(frame, schema=IMAGES_SCHEMA, preserve_index=False), path)
@@ -160,7 +161,7 @@ def test_images_at_the_cap_are_counted_and_named(copied: list[Path], tmp_path: P
 def test_epochs_that_only_some_runs_have_are_told(
     copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images_path(copied[1] / "predictions", 1).unlink()
+    RunTables(copied[1] / "predictions").images_path(1).unlink()
     evaluated(tmp_path / "out", runs(copied))
     for text in (caplog.text, (tmp_path / "out" / "report.md").read_text()):
         assert "only some runs have tables of" in text

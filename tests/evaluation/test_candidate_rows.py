@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, candidate_rows, read_table, write_table
+from rsna_det.evaluation.candidate_rows import candidate_rows
+from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table, write_table
 
 
 def frame(entries: Sequence[tuple[str, float]]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from rsna_det.evaluation.measures import (
     froc_curve,
     image_auc,
     image_results,
-    right_and_scores,
+    matched_detections,
     sensitivity_at,
 )
 from rsna_det.files.markdown import markdown_table
@@ -44,9 +44,9 @@ def tensors(truths: Sequence[Boxes]) -> list[torch.Tensor]:
 
 
 def table(entries: Sequence[tuple[float, bool]]) -> pd.DataFrame:
-    """Boxes as :func:`right_and_scores` gives them."""
-    columns = {"image": 0, "score": [score for score, _ in entries], "right": [right for _, right in entries]}
-    return pd.DataFrame(columns).astype({"score": "float64", "right": "bool"})
+    """Boxes as :func:`matched_detections` gives them."""
+    columns = {"image": 0, "score": [score for score, _ in entries], "true_positive": [right for _, right in entries]}
+    return pd.DataFrame(columns).astype({"score": "float64", "true_positive": "bool"})
 
 
 def drawn(rng: np.random.Generator, count: int) -> tuple[list[Boxes], list[list[float]], list[Boxes]]:
@@ -64,21 +64,21 @@ def drawn(rng: np.random.Generator, count: int) -> tuple[list[Boxes], list[list[
 
 def test_right_is_a_hit_at_the_most_lenient_threshold() -> None:
     boxes, scores, truths = drawn(np.random.default_rng(90), 300)
-    found = right_and_scores([detected(b, s) for b, s in zip(boxes, scores, strict=True)], tensors(truths))
+    found = matched_detections([detected(b, s) for b, s in zip(boxes, scores, strict=True)], tensors(truths))
     wanted = [
         (image, score, right)
         for image, (b, s, t) in enumerate(zip(boxes, scores, truths, strict=True))
         for score, right in zip(s, hits_at(predictions=b, truths=t, threshold=THRESHOLDS[0]), strict=True)
     ]
-    assert list(found[["image", "score", "right"]].itertuples(index=False, name=None)) == wanted
-    assert 100 < found["right"].sum() < len(found) - 100
+    assert list(found[["image", "score", "true_positive"]].itertuples(index=False, name=None)) == wanted
+    assert 100 < found["true_positive"].sum() < len(found) - 100
 
 
 def test_overlap_of_exactly_two_fifths_is_wrong_and_a_second_hit_too() -> None:
     truth = [[0.0, 0.0, 10.0, 1.0]]
     images = [[[0.0, 0.0, 4.0, 1.0]], [[0.0, 0.0, 5.0, 1.0], [0.0, 0.0, 10.0, 1.0]]]
-    found = right_and_scores([detected(images[0], [0.5]), detected(images[1], [0.75, 0.5])], tensors([truth, truth]))
-    assert found["right"].tolist() == [False, True, False]
+    found = matched_detections([detected(images[0], [0.5]), detected(images[1], [0.75, 0.5])], tensors([truth, truth]))
+    assert found["true_positive"].tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -115,25 +115,25 @@ def test_the_best_box_wrong_leaves_no_cut_at_a_low_rate() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_no_detection_at_all() -> None:
-    nothing = right_and_scores([detected([], [])] * 2, tensors([CELLS[:2], []]))
+    nothing = matched_detections([detected([], [])] * 2, tensors([CELLS[:2], []]))
     assert len(nothing) == 0
     curve = froc_curve(nothing, num_truths=2, num_images=2)
     assert len(curve) == 0
     assert math.isnan(sensitivity_at(curve, 8))
     bins = calibration(nothing, bins=3)
-    assert bins["boxes"].tolist() == [0, 0, 0]
-    assert bins[["mean_score", "share_right"]].isna().all(axis=None)
+    assert bins["detections"].tolist() == [0, 0, 0]
+    assert bins[["mean_score", "precision"]].isna().all(axis=None)
     assert math.isnan(expected_calibration_error(bins))
     assert best_scores([detected([], [])] * 2).tolist() == [0.0, 0.0]
     assert image_auc(np.zeros(2), [True, False]) == 0.5
-    assert len(right_and_scores([], [])) == 0
+    assert len(matched_detections([], [])) == 0
     assert best_scores([]).tolist() == []
 
 
 @pytest.mark.filterwarnings("error")
 def test_no_truth_at_all() -> None:
-    found = right_and_scores([detected(CELLS[:2], [0.9, 0.5])], tensors([[]]))
-    assert found["right"].tolist() == [False, False]
+    found = matched_detections([detected(CELLS[:2], [0.9, 0.5])], tensors([[]]))
+    assert found["true_positive"].tolist() == [False, False]
     curve = froc_curve(found, num_truths=0, num_images=1)
     assert curve["false_positives_per_image"].tolist() == [1, 2]
     assert curve["sensitivity"].isna().all()
@@ -162,12 +162,12 @@ def test_calibration_by_hand() -> None:
     # Four bins: (0, 1/4], (1/4, 1/2], (1/2, 3/4], (3/4, 1].
     entries = [(0.125, False), (0.25, True), (0.375, False), (0.75, True), (0.625, True), (0.75, False), (0.6875, True)]
     found = calibration(table(entries), bins=4)
-    assert list(found.columns) == ["low", "high", "boxes", "mean_score", "share_right"]
+    assert list(found.columns) == ["low", "high", "detections", "mean_score", "precision"]
     assert found["low"].tolist() == [0, 0.25, 0.5, 0.75]
     assert found["high"].tolist() == [0.25, 0.5, 0.75, 1]
-    assert found["boxes"].tolist() == [2, 1, 4, 0]
+    assert found["detections"].tolist() == [2, 1, 4, 0]
     np.testing.assert_allclose(found["mean_score"], [0.1875, 0.375, 0.703125, NAN])
-    np.testing.assert_allclose(found["share_right"], [0.5, 0, 0.75, NAN])
+    np.testing.assert_allclose(found["precision"], [0.5, 0, 0.75, NAN])
     wanted = (2 * 0.3125 + 1 * 0.375 + 4 * 0.046875) / 7
     assert expected_calibration_error(found) == pytest.approx(wanted)
 
@@ -177,7 +177,7 @@ def test_every_box_is_in_one_bin(bins: int) -> None:
     scores = [float(np.float32(k / 210)) for k in range(1, 211)] + [k / 210 for k in range(1, 211)] + [1.0, 1e-30]
     found = calibration(table([(score, False) for score in scores]), bins=bins)
     assert len(found) == bins
-    assert found["boxes"].sum() == len(scores)
+    assert found["detections"].sum() == len(scores)
     assert found["low"].iloc[0] == 0
     assert found["high"].iloc[-1] == 1
     assert (found["mean_score"] > found["low"] - 1e-7).all()
@@ -210,11 +210,11 @@ def results(categories: list[int | None]) -> pd.DataFrame:
 
 def test_results_of_each_image() -> None:
     found = results([1, 0, 2, 2, 2, 2])
-    names = ["image_id", "true_patient", "category", "true_boxes", "found", "false_positives", "score"]
+    names = ["image_id", "true_patient", "category", "true_boxes", "true_positives", "false_positives", "score"]
     assert list(found.columns) == names
     assert found["image_id"].tolist() == list("abcdef")
     assert found["true_boxes"].tolist() == [0, 0, 1, 2, 4, 6]
-    assert found["found"].tolist() == [0, 0, 1, 1, 4, 1]
+    assert found["true_positives"].tolist() == [0, 0, 1, 1, 4, 1]
     assert found["false_positives"].tolist() == [0, 1, 1, 2, 0, 0]
     np.testing.assert_array_equal(found["score"], [NAN, 0, 0.5, 0.25, 1, 0.125])
 
@@ -226,7 +226,7 @@ def by_kind(found: pd.DataFrame, *names: str) -> dict[str, list[float]]:
 @pytest.mark.parametrize("unknown", [UNKNOWN_CATEGORY, None])
 def test_counts_by_category(unknown: int | None) -> None:
     found = by_category(results([1, 0, 2, 2, unknown, 2]), resamples=200, seed=0)
-    counts = by_kind(found, "images", "images_that_count", "true_boxes", "found", "images_with_detections")
+    counts = by_kind(found, "images", "images_that_count", "true_boxes", "true_positives", "images_with_detections")
     assert counts == {
         "No Lung Opacity / Not Normal": [1, 1, 0, 0, 1],
         "Normal": [1, 0, 0, 0, 0],
@@ -242,7 +242,7 @@ def test_counts_by_category(unknown: int | None) -> None:
 
 def test_counts_by_number_of_boxes() -> None:
     found = by_number_of_boxes(results([1, 0, 2, 2, 2, 2]), resamples=200, seed=0)
-    assert by_kind(found, "images", "images_that_count", "true_boxes", "found", "score") == {
+    assert by_kind(found, "images", "images_that_count", "true_boxes", "true_positives", "score") == {
         "0": [2, 1, 0, 0, 0.0],
         "1": [1, 1, 1, 1, 0.5],
         "2": [1, 1, 2, 1, 0.25],

@@ -9,6 +9,9 @@ import pytest
 import torch
 import yaml
 
+from rsna_det.boxes.decoding import DecodingSettings
+from rsna_det.errors import InvalidValueError
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.operating_point import (
     SIZE_RULES,
     OperatingPoint,
@@ -16,7 +19,6 @@ from rsna_det.evaluation.operating_point import (
     read_operating_point,
     write_operating_point,
 )
-from rsna_det.evaluation.tables import CandidateRows
 from tests.oracles import grid as oracle
 from tests.oracles.cases import integer_boxes, near_boxes
 
@@ -224,3 +226,28 @@ def test_no_image_and_no_candidate() -> None:
     (found,) = image_detections(rows([([], [])]), point(size_rule="rescale"))
     assert found.boxes.shape == (0, 4)
     assert found.scores.shape == (0,)
+
+
+def test_of_a_run() -> None:
+    decoding = DecodingSettings(
+        score_floor=0.01, max_candidates=300, nms_iou=0.05, relative_cut=0.5, cut=0.15, cut_grid=(0.1, 0.5, 0.1)
+    )
+    point = OperatingPoint.of_run(decoding=decoding, image_size=512, cut=0.2, epoch=3)
+    wanted = OperatingPoint(
+        image_size=512, score_floor=0.01, max_candidates=300, nms_iou=0.05, relative_cut=0.5, cut=0.2, epoch=3
+    )
+    assert point == wanted
+    with pytest.raises(InvalidValueError, match="below the score floor"):
+        OperatingPoint.of_run(decoding=decoding, image_size=512, cut=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("score_floor", -0.1), ("nms_iou", 1.1), ("relative_cut", float("nan")), ("cut", 2), ("max_candidates", 0)],
+)
+def test_decoding_and_operating_point_refuse_the_same_numbers(name: str, value: float) -> None:
+    numbers = {"score_floor": 0.01, "max_candidates": 300, "nms_iou": 0.05, "relative_cut": 0.5, "cut": 0.15}
+    with pytest.raises(InvalidValueError, match=rf"^decoding\.{name} is {value}; expected"):
+        DecodingSettings(**(numbers | {name: value}), cut_grid=(0.1, 0.5, 0.1))  # type: ignore[arg-type]
+    with pytest.raises(InvalidValueError, match=rf"^{name} is {value}; expected"):
+        OperatingPoint(image_size=64, **(numbers | {name: value}))  # type: ignore[arg-type]

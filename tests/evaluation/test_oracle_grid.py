@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.grid import Grid, image_scores_at_cuts, score_grid
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
-from rsna_det.evaluation.tables import CandidateRows
 from tests.oracles import grid as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
 

@@ -13,12 +13,10 @@ import torch
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs, true_boxes
 from rsna_det.evaluation.tables import (
     TRUTH_SCHEMA,
-    candidates_path,
+    RunTables,
     candidates_table,
-    images_path,
     images_table,
     truth_table,
-    write_table,
 )
 from rsna_det.structures import Candidates
 
@@ -67,15 +65,15 @@ class Run:
     epochs: Sequence[int] = (0, 1)
 
     @property
-    def tables(self) -> Path:
-        return self.folder / "predictions"
+    def tables(self) -> RunTables:
+        return RunTables(self.folder)
 
-    def write(self, *, order: int = 1) -> Path:
-        write_table(truth_table(self.images, val_fold=self.fold), self.tables / "truth.parquet")
+    def write(self, *, order: int = 1) -> RunTables:
+        self.tables.write_truth(truth_table(self.images, val_fold=self.fold))
         names = self.images["image_id"][self.images["fold"] == self.fold].tolist()
         for epoch in self.epochs:
             self.write_epoch(epoch, names[::order])
-        return self.folder
+        return self.tables
 
     def write_epoch(
         self, epoch: int, names: Sequence[str], *, heads: bool = True, leaked: Sequence[str] = (), score: float = OWN
@@ -85,10 +83,9 @@ class Run:
         parts = [candidates_table(image_ids=names, batch=batch)]
         if leaked:
             parts.append(candidates_table(image_ids=leaked, batch=predicted(leaked, epoch=epoch, score=score)))
-        write_table(pa.concat_tables(parts).unify_dictionaries(), candidates_path(self.tables, epoch))
         probabilities = torch.tensor([[0.25, 0.25, 0.5]]).expand(len(names), 3) if heads else None
-        table = images_table(image_ids=names, batch=batch, probabilities=probabilities)
-        write_table(table, images_path(self.tables, epoch))
+        images = images_table(image_ids=names, batch=batch, probabilities=probabilities)
+        self.tables.write_epoch(epoch, candidates=pa.concat_tables(parts).unify_dictionaries(), images=images)
 
 
 def three(root: Path, **changes: Mapping[str, object]) -> list[Run]:
@@ -123,47 +120,47 @@ def check(found: OutOfFold, *, folds: Sequence[int], images: pd.DataFrame | None
 
 
 def test_three_folds_joined(tmp_path: Path) -> None:
-    folders = [run.write(order=-1) for run in three(tmp_path)]  # rows in another order than the truth's
-    found = open_runs(folders)
-    assert found.folders == tuple(folders)
+    tables = [run.write(order=-1) for run in three(tmp_path)]  # rows in another order than the truth's
+    found = open_runs(tables)
+    assert found.tables == tuple(tables)
     assert found.epochs == (0, 1)
     assert found.missing_folds == ()
     check(found, folds=[0, 1, 2])
-    check(open_runs(folders[::-1]), folds=[2, 1, 0])
+    check(open_runs(tables[::-1]), folds=[2, 1, 0])
 
 
 def test_some_folds_only(tmp_path: Path) -> None:
-    folders = [run.write() for run in three(tmp_path)]
-    found = open_runs([folders[2], folders[0]])
+    tables = [run.write() for run in three(tmp_path)]
+    found = open_runs([tables[2], tables[0]])
     assert found.missing_folds == (1,)
     check(found, folds=[2, 0])
-    assert open_runs(folders[1:2]).missing_folds == (0, 2)
-    check(open_runs(folders[1:2]), folds=[1])
+    assert open_runs(tables[1:2]).missing_folds == (0, 2)
+    check(open_runs(tables[1:2]), folds=[1])
 
 
 def test_epochs_in_common(tmp_path: Path) -> None:
     runs = three(tmp_path, a={"epochs": (0, 1, 2, 10)}, b={"epochs": (10, 2, 1, 3)}, c={"epochs": (100, 10, 1, 2, 4)})
-    folders = [run.write() for run in runs]
-    candidates_path(runs[0].tables, 3).write_bytes(b"")  # a candidates table alone, and rubbish, are no epoch
-    images_path(runs[2].tables, 3).write_bytes(b"")
-    (runs[0].tables / "epoch_03.candidates.parquet.partial").write_bytes(b"")
-    (runs[0].tables / "notes.parquet").write_bytes(b"")
-    found = open_runs(folders)
+    tables = [run.write() for run in runs]
+    runs[0].tables.candidates_path(3).write_bytes(b"")  # a candidates table alone, and rubbish, are no epoch
+    runs[2].tables.images_path(3).write_bytes(b"")
+    (runs[0].folder / "epoch_03.candidates.parquet.partial").write_bytes(b"")
+    (runs[0].folder / "notes.parquet").write_bytes(b"")
+    found = open_runs(tables)
     assert found.epochs == (1, 2, 10)
     check(found, folds=[0, 1, 2])
 
 
 def test_an_epoch_with_one_of_its_two_tables_is_not_one(tmp_path: Path) -> None:
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
-    images_path(runs[1].tables, 1).unlink()  # the candidates are written first, then the run was killed
-    assert open_runs(folders).epochs == (0,)
+    tables = [run.write() for run in runs]
+    runs[1].tables.images_path(1).unlink()  # the candidates are written first, then the run was killed
+    assert open_runs(tables).epochs == (0,)
 
 
 def test_no_epoch_in_common(tmp_path: Path) -> None:
-    folders = [run.write() for run in three(tmp_path, a={"epochs": (0,)}, b={"epochs": (1,)})]
+    tables = [run.write() for run in three(tmp_path, a={"epochs": (0,)}, b={"epochs": (1,)})]
     with pytest.raises(ValueError, match="epoch"):
-        open_runs(folders)
+        open_runs(tables)
 
 
 def test_an_image_in_two_folds_is_refused_with_both_folders(tmp_path: Path) -> None:
@@ -190,17 +187,17 @@ def test_other_labels_for_an_image_are_refused(name: str, tmp_path: Path) -> Non
         column = other[name].tolist()
         column[2] = {"category": 1, "true_patient": "somebody"}[name]
         other[name] = column
-    folders = [run.write() for run in three(tmp_path, b={"images": other})]
+    tables = [run.write() for run in three(tmp_path, b={"images": other})]
     with pytest.raises(ValueError, match="i02"):
-        open_runs(folders)
+        open_runs(tables)
 
 
 def test_other_labels_for_an_image_that_the_first_run_lacks_are_refused(tmp_path: Path) -> None:
     fewer, other = labels(FOLDS).drop(index=4), labels(FOLDS)
     other["boxes"] = [boxes + np.float32(k == 4) for k, boxes in enumerate(other["boxes"])]
-    folders = [run.write() for run in three(tmp_path, a={"images": fewer}, c={"images": other})]
+    tables = [run.write() for run in three(tmp_path, a={"images": fewer}, c={"images": other})]
     with pytest.raises(ValueError, match="i04"):
-        open_runs(folders)
+        open_runs(tables)
 
 
 def test_the_same_labels_in_another_order_and_without_categories(tmp_path: Path) -> None:
@@ -208,8 +205,8 @@ def test_the_same_labels_in_another_order_and_without_categories(tmp_path: Path)
     unknown["category"] = [-1] * 4 + unknown["category"].tolist()[4:]
     shuffled = unknown.sample(frac=1, random_state=3)
     images = {"a": {"images": unknown}, "b": {"images": shuffled}, "c": {"images": unknown}}
-    folders = [run.write() for run in three(tmp_path, **images)]
-    check(open_runs(folders), folds=[0, 1, 2])
+    tables = [run.write() for run in three(tmp_path, **images)]
+    check(open_runs(tables), folds=[0, 1, 2])
 
 
 @pytest.mark.parametrize("leaked", [["i01"], ["i01", "i07", "i11"], ["i04"]])
@@ -219,10 +216,10 @@ def test_images_that_a_run_does_not_validate_on_do_not_leak(
 ) -> None:
     # A candidates table with rows of fold 1, which another run validates on: refused, or those rows are left out.
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
+    tables = [run.write() for run in runs]
     names = [name for name, of in zip(labels(FOLDS)["image_id"], FOLDS, strict=True) if of == fold]
     runs[fold].write_epoch(0, names, leaked=leaked, score=score)
-    found = open_runs(folders)
+    found = open_runs(tables)
     try:
         rows = found.candidates(0)
     except ValueError:
@@ -234,15 +231,15 @@ def test_images_that_a_run_does_not_validate_on_do_not_leak(
 
 def test_a_missing_folder_or_table(tmp_path: Path) -> None:
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
+    tables = [run.write() for run in runs]
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        open_runs([*folders, tmp_path / "nowhere"])
-    (tmp_path / "empty" / "predictions").mkdir(parents=True)
+        open_runs([*tables, RunTables(tmp_path / "nowhere")])
+    (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty"):
-        open_runs([*folders, tmp_path / "empty"])
-    (runs[1].tables / "truth.parquet").unlink()
+        open_runs([*tables, RunTables(tmp_path / "empty")])
+    runs[1].tables.truth_path.unlink()
     with pytest.raises(FileNotFoundError, match="b"):
-        open_runs(folders)
+        open_runs(tables)
     with pytest.raises((ValueError, FileNotFoundError)):
         open_runs([])
 
@@ -257,41 +254,41 @@ def test_a_run_without_any_epoch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 3, 0.5, -1])
 def test_truncated_tables_are_named(keep: float, tmp_path: Path) -> None:
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
+    tables = [run.write() for run in runs]
 
     def cut(path: Path) -> bytes:
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else int(keep)])
         return whole
 
-    path = candidates_path(runs[1].tables, 1)
+    path = runs[1].tables.candidates_path(1)
     whole = cut(path)
     with pytest.raises(ValueError, match=path.name):
-        open_runs(folders).candidates(1)
-    open_runs(folders).candidates(0)
+        open_runs(tables).candidates(1)
+    open_runs(tables).candidates(0)
     path.write_bytes(whole)
-    cut(images_path(runs[1].tables, 1))
-    with pytest.raises(ValueError, match=images_path(runs[1].tables, 1).name):
-        open_runs(folders).predicted(1)
-    cut(runs[2].tables / "truth.parquet")
+    cut(runs[1].tables.images_path(1))
+    with pytest.raises(ValueError, match=runs[1].tables.images_path(1).name):
+        open_runs(tables).predicted(1)
+    cut(runs[2].tables.truth_path)
     with pytest.raises(ValueError, match=r"truth\.parquet"):
-        open_runs(folders)
+        open_runs(tables)
 
 
 @pytest.mark.parametrize("names", [["i01", "i04"], ["i01", "i04", "i07", "i11", "i00"], ["i01", "i04", "i07", "i07"]])
 def test_a_table_of_other_images_than_the_runs_is_refused(names: list[str], tmp_path: Path) -> None:
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
+    tables = [run.write() for run in runs]
     runs[1].write_epoch(1, names)
     with pytest.raises(ValueError, match=r"\bb\b|epoch_01"):
-        open_runs(folders).predicted(1)
-    check(OutOfFold(**{**vars(open_runs(folders)), "epochs": (0,)}), folds=[0, 1, 2])
+        open_runs(tables).predicted(1)
+    check(OutOfFold(**{**vars(open_runs(tables)), "epochs": (0,)}), folds=[0, 1, 2])
 
 
 def test_a_model_without_the_global_head(tmp_path: Path) -> None:
     runs = three(tmp_path)
-    folders = [run.write() for run in runs]
+    tables = [run.write() for run in runs]
     runs[0].write_epoch(0, ["i00", "i02", "i05", "i10"], heads=False)
-    found = open_runs(folders).predicted(0).set_index("image_id")
+    found = open_runs(tables).predicted(0).set_index("image_id")
     assert found.loc[["i00", "i02", "i05", "i10"], "p_opacity"].isna().all()
     assert (found.loc[["i01", "i03"], "p_opacity"] == 0.5).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rsna_det.evaluation.grid import Grid
-from rsna_det.evaluation.selection import best_cell, honest_selection, patient_halves, restricted
+from rsna_det.evaluation.selection import best_point, honest_selection, patient_halves, restricted
 from tests.oracles import selection as oracle
 
 
@@ -86,13 +86,13 @@ def test_nothing_to_split_is_refused(names: list[str], splits: int) -> None:
         patient_halves(names, splits=splits, seed=0)
 
 
-def test_best_cell_of_random_grids() -> None:
+def test_best_point_of_random_grids() -> None:
     rng = np.random.default_rng(60)
     for _ in range(200):
         found = drawn(rng, 3)
         for group in range(3):
             scores = scores_of(found, group)
-            cell = best_cell(found, group=group)
+            cell = best_point(found, group=group)
             setting = (cell.epoch, cell.nms_iou, cell.cut)
             assert setting == oracle.best(scores)
             assert cell.score == pytest.approx(scores[setting], abs=1e-12)
@@ -104,16 +104,16 @@ def test_of_equal_cells_the_first_epoch_then_nms_iou_then_cut() -> None:
     for rank in range(len(order) - 1, -1, -1):
         # 1/2 as 2 of 4 and as 3 of 6: equal means, whatever the numbers behind them.
         sums[0][order[rank]], counts[0][order[rank]] = (2, 4) if rank % 2 else (3, 6)
-        cell, (e, n, c) = best_cell(grid(sums, counts), group=0), order[rank]
+        cell, (e, n, c) = best_point(grid(sums, counts), group=0), order[rank]
         assert (cell.epoch, cell.nms_iou, cell.cut, cell.score) == (3 + e, n / 8, c / 16, 0.5)
 
 
 def test_a_cell_that_does_not_count_is_never_the_best() -> None:
     sums, counts = np.zeros((2, 1, 1, 3)), np.zeros((2, 1, 1, 3))
     counts[0, 0, 0, 2] = 5  # scores 0, the others are NaN
-    assert best_cell(grid(sums, counts), group=0).cut == 2 / 16
+    assert best_point(grid(sums, counts), group=0).cut == 2 / 16
     with pytest.raises(ValueError, match="no image counts"):
-        best_cell(grid(sums, counts), group=1)
+        best_point(grid(sums, counts), group=1)
 
 
 def test_honest_selection_by_a_loop() -> None:
@@ -182,6 +182,6 @@ def test_a_value_off_its_axis_is_refused(wrong: dict[str, list[float]]) -> None:
 
 
 def test_cells_and_grids_are_values() -> None:
-    cell = best_cell(drawn(np.random.default_rng(65), 1), group=0)
+    cell = best_point(drawn(np.random.default_rng(65), 1), group=0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         cell.epoch = 1  # type: ignore[misc]

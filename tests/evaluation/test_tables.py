@@ -12,6 +12,7 @@ from rsna_det.evaluation.tables import (
     CANDIDATES_SCHEMA,
     IMAGES_SCHEMA,
     TRUTH_SCHEMA,
+    RunTables,
     candidates_table,
     images_table,
     read_table,
@@ -113,3 +114,22 @@ def test_a_full_disk_leaves_the_old_table_and_no_rubbish(tmp_path: Path, monkeyp
         write_table(table, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_tables_of_a_run_are_written_and_read_by_their_epochs(tmp_path: Path) -> None:
+    tables = RunTables(tmp_path / "new")
+    assert (tables.epochs, tables.paths) == ((), ())
+    candidates = candidates_table(image_ids=["b", "a"], batch=two_images())
+    images = images_table(image_ids=["b", "a"], batch=two_images(), probabilities=None)
+    for epoch in (11, 2):
+        tables.write_epoch(epoch, candidates=candidates, images=images)
+    assert tables.epochs == (2, 11)
+    assert [path.name for path in tables.paths] == [
+        f"epoch_{epoch}.{kind}.parquet" for epoch in ("02", "11") for kind in ("candidates", "images")
+    ]
+    assert tables.candidates(2)["score"].to_numpy(np.float32).tolist() == np.float32([0.9, 0.1]).tolist()
+    assert tables.images(11)["candidates_before_cap"].tolist() == [2, 0]
+    tables.images_path(2).unlink()
+    assert tables.epochs == (11,)
+    with pytest.raises(FileNotFoundError, match=r"truth\.parquet"):
+        tables.truth()

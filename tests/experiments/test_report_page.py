@@ -69,7 +69,7 @@ def details(variants: list[Shown], *, pictured: bool = True) -> StudyDetails:
     return StudyDetails(
         command=f"python -m rsna_det.train -m +sweep=p2 data.root='{HOSTILE}'",
         baseline="plain",
-        doubts=["The runs used several versions of torch: 2.9, 2.10."],
+        caveats=["The runs used several versions of torch: 2.9, 2.10."],
         options=pd.DataFrame({"option": ["model.levels"], "plain": ["[2, 3]"], HOSTILE: ["[3]"]}),
         runs=pd.DataFrame(
             {"variant": ["plain", HOSTILE], "fold": [0, 0], "seed": [0, 0], "minutes": [30.0, 60.0], "device": "cpu",

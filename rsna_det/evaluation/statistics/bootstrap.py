@@ -39,7 +39,7 @@ class Difference(Interval):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageShares:
+class ImageContributions:
     """What each image adds to the sum and to the count of a mean.
 
     An image that counts in some of several splits or seeds and not in others has a share of a count.
@@ -53,20 +53,20 @@ class ImageShares:
     counts: Float64[np.ndarray, " images"]
 
     @classmethod
-    def of(cls, scores: Float[np.ndarray, " images"]) -> "ImageShares":
+    def of(cls, scores: Float[np.ndarray, " images"]) -> "ImageContributions":
         """Of plain scores, NaN where an image does not count."""
         counted = ~np.isnan(scores)
         return cls(sums=np.where(counted, scores, 0.0).astype(np.float64), counts=counted.astype(np.float64))
 
     @classmethod
-    def mean(cls, parts: Sequence["ImageShares"]) -> "ImageShares":
+    def mean(cls, parts: Sequence["ImageContributions"]) -> "ImageContributions":
         """The mean of several, for the same images."""
         sums = np.mean([part.sums for part in parts], axis=0)
         return cls(sums=sums, counts=np.mean([part.counts for part in parts], axis=0))
 
-    def of_images(self, chosen: Bool[np.ndarray, " images"]) -> "ImageShares":
+    def of_images(self, chosen: Bool[np.ndarray, " images"]) -> "ImageContributions":
         """Of some of the images alone."""
-        return ImageShares(sums=self.sums[chosen], counts=self.counts[chosen])
+        return ImageContributions(sums=self.sums[chosen], counts=self.counts[chosen])
 
     @property
     def value(self) -> float:
@@ -78,7 +78,7 @@ class ImageShares:
 
 
 def bootstrap_mean(
-    scores: Float[np.ndarray, " images"] | ImageShares,
+    scores: Float[np.ndarray, " images"] | ImageContributions,
     *,
     true_patients: Sequence[str],
     resamples: int,
@@ -89,7 +89,7 @@ def bootstrap_mean(
     """The mean over the images that count, with its percentile interval.
 
     Args:
-        scores: of each image, NaN where it does not count; or the images' shares.
+        scores: of each image, NaN where it does not count; or what each image contributes.
         true_patients: of each image.
         resamples: of the patients, with replacement.
         seed: of the resampling.
@@ -111,8 +111,8 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    first: Float[np.ndarray, " images"] | ImageShares,
-    second: Float[np.ndarray, " same_images"] | ImageShares,
+    first: Float[np.ndarray, " images"] | ImageContributions,
+    second: Float[np.ndarray, " same_images"] | ImageContributions,
     *,
     true_patients: Sequence[str],
     resamples: int,
@@ -169,11 +169,11 @@ def _owners(
 
 
 def _sums_and_counts(
-    scores: Float[np.ndarray, " images"] | ImageShares, owners: Int[np.ndarray, " images"], patients: int
+    scores: Float[np.ndarray, " images"] | ImageContributions, owners: Int[np.ndarray, " images"], patients: int
 ) -> tuple[Float64[np.ndarray, " patients"], Float64[np.ndarray, " patients"]]:
-    shares = scores if isinstance(scores, ImageShares) else ImageShares.of(scores)
-    sums = np.bincount(owners, weights=shares.sums, minlength=patients)
-    return sums, np.bincount(owners, weights=shares.counts, minlength=patients)
+    own = scores if isinstance(scores, ImageContributions) else ImageContributions.of(scores)
+    sums = np.bincount(owners, weights=own.sums, minlength=patients)
+    return sums, np.bincount(owners, weights=own.counts, minlength=patients)
 
 
 def _weights(patients: int, resamples: int, seed: int) -> Iterator[Float64[np.ndarray, "_ patients"]]:

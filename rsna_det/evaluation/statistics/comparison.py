@@ -14,15 +14,15 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.grid import Grid, image_scores_at_cuts
-from rsna_det.evaluation.selection import best_cell
-from rsna_det.evaluation.statistics.bootstrap import ImageShares, bootstrap_mean, paired_difference
+from rsna_det.evaluation.selection import best_point
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions, bootstrap_mean, paired_difference
 from rsna_det.evaluation.statistics.power import LEVEL, requirements
 from rsna_det.evaluation.statistics.training_noise import TrainingNoise
-from rsna_det.evaluation.tables import CandidateRows
 
 
-def honest_shares(
+def honest_contributions(
     *,
     grid: Grid,
     halves: Bool[Tensor, "halves images"],
@@ -30,8 +30,8 @@ def honest_shares(
     truths: Sequence[Float[Tensor, "_ 4"]],
     relative_cut: float,
     rescale_factor: float,
-) -> ImageShares:
-    """What each image adds to the honest mean: its score in the cell that was chosen on the half without it.
+) -> ImageContributions:
+    """What each image adds to the honest mean: its score at the grid point chosen on the half without it.
 
     Args:
         grid: over the halves as groups.
@@ -47,7 +47,7 @@ def honest_shares(
     Raises:
         ValueError: if no image of a half counts in any cell.
     """
-    chosen = [best_cell(grid, group=group) for group in range(len(halves))]
+    chosen = [best_point(grid, group=group) for group in range(len(halves))]
     sums, counts = np.zeros(halves.shape[1]), np.zeros(halves.shape[1])
     for epoch, nms_iou in sorted({(cell.epoch, cell.nms_iou) for cell in chosen}):
         own = [group for group, cell in enumerate(chosen) if (cell.epoch, cell.nms_iou) == (epoch, nms_iou)]
@@ -60,12 +60,12 @@ def honest_shares(
             rescale_factor=rescale_factor,
         ).numpy()
         for column, group in enumerate(own):
-            shares = ImageShares.of(scores[:, column])
+            own_scores = ImageContributions.of(scores[:, column])
             reported = halves[group ^ 1].numpy()
-            sums += shares.sums * reported
-            counts += shares.counts * reported
+            sums += own_scores.sums * reported
+            counts += own_scores.counts * reported
     splits = len(halves) / 2
-    return ImageShares(sums=sums / splits, counts=counts / splits)
+    return ImageContributions(sums=sums / splits, counts=counts / splits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Comparison:
 
 
 def compare(
-    variants: Mapping[str, Sequence[ImageShares]],
+    variants: Mapping[str, Sequence[ImageContributions]],
     *,
     baseline: str,
     true_patients: Sequence[str],
@@ -130,15 +130,18 @@ def compare(
 
 
 def _row(
-    own: Sequence[ImageShares], base: Sequence[ImageShares], noise: TrainingNoise | None, draw: Mapping[str, Any]
+    own: Sequence[ImageContributions],
+    base: Sequence[ImageContributions],
+    noise: TrainingNoise | None,
+    draw: Mapping[str, Any],
 ) -> dict[str, float]:
     """A variant's mean, and its difference to the baseline; of the baseline itself that is 0, whatever the noise."""
     errors = {"draws": draw["resamples"], "seed": draw["seed"]}
     alone = noise.common_errors(len(own), **errors) if noise else None
     against = noise.common_errors(len(own), len(base), **errors) if noise and own is not base else None
-    shares = ImageShares.mean(own)
-    mean = bootstrap_mean(shares, further_errors=alone, **draw)
-    more = paired_difference(shares, ImageShares.mean(base), further_errors=against, **draw)
+    contributions = ImageContributions.mean(own)
+    mean = bootstrap_mean(contributions, further_errors=alone, **draw)
+    more = paired_difference(contributions, ImageContributions.mean(base), further_errors=against, **draw)
     return {
         "map": mean.estimate,
         "map_low": mean.low,

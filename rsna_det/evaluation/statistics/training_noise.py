@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from rsna_det.evaluation.statistics.bootstrap import ImageShares
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions
 
 FEWEST_SEEDS = 3
 """Of every variant, for its noise to be seen."""
@@ -34,7 +34,7 @@ class TrainingNoise:
 
     @classmethod
     def estimated(
-        cls, variants: Mapping[str, Sequence[ImageShares]], *, true_patients: Sequence[str]
+        cls, variants: Mapping[str, Sequence[ImageContributions]], *, true_patients: Sequence[str]
     ) -> "TrainingNoise | None":
         """Divide the variance between seeds into its parts, pooled over the variants.
 
@@ -67,13 +67,13 @@ class TrainingNoise:
         return np.asarray(drawn * self.common_error(*seeds), np.float64)
 
 
-def _between(seeds: Sequence[ImageShares]) -> float:
+def _between(seeds: Sequence[ImageContributions]) -> float:
     """Sum of squares of the seeds' scores about their mean."""
     scores = [seed.value for seed in seeds]
     return float(np.square(np.subtract(scores, np.mean(scores))).sum())
 
 
-def _by_image(seeds: Sequence[ImageShares], true_patients: Sequence[str]) -> float:
+def _by_image(seeds: Sequence[ImageContributions], true_patients: Sequence[str]) -> float:
     """The part of that sum which the patients explain, each by how the seeds differ on it beyond their scores."""
     _, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
     patients = owners.max() + 1

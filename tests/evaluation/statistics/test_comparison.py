@@ -1,4 +1,4 @@
-"""Variants against a baseline: honest shares by a loop, Holm by hand, and what the sentences may say."""
+"""Variants against a baseline: honest contributions by a loop, Holm by hand, and what the sentences may say."""
 
 import math
 
@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.grid import image_scores_at_cuts, score_grid
-from rsna_det.evaluation.selection import best_cell, honest_mean, honest_selection, patient_halves
-from rsna_det.evaluation.statistics.bootstrap import ImageShares
-from rsna_det.evaluation.statistics.comparison import compare, conclusion, holm, honest_shares
+from rsna_det.evaluation.selection import best_point, honest_mean, honest_selection, patient_halves
+from rsna_det.evaluation.statistics.bootstrap import ImageContributions
+from rsna_det.evaluation.statistics.comparison import compare, conclusion, holm, honest_contributions
 from rsna_det.evaluation.statistics.training_noise import TrainingNoise
-from rsna_det.evaluation.tables import CandidateRows
 
 CUTS, NMS_IOUS = [0.2, 0.4, 0.6], [0.05, 0.5]
 
@@ -30,17 +30,17 @@ def drawn(seed: int, images: int = 16) -> tuple[dict[int, CandidateRows], list[t
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_honest_shares_are_those_of_a_loop(seed: int) -> None:
+def test_honest_contributions_are_those_of_a_loop(seed: int) -> None:
     epochs, truths = drawn(seed)
     halves = patient_halves([f"p{i // 2}" for i in range(16)], splits=5, seed=seed)
     numbers = {"relative_cut": 0.5, "rescale_factor": 1.0}
     grid = score_grid(epochs=epochs.items(), truths=truths, groups=halves, cuts=CUTS, nms_ious=NMS_IOUS, **numbers)
-    found = honest_shares(grid=grid, halves=halves, candidates=epochs.__getitem__, truths=truths, **numbers)
+    found = honest_contributions(grid=grid, halves=halves, candidates=epochs.__getitem__, truths=truths, **numbers)
     sums, counts = np.zeros(16), np.zeros(16)
     for group in range(10):
-        cell = best_cell(grid, group=group)
+        point = best_point(grid, group=group)
         scores = image_scores_at_cuts(
-            rows=epochs[cell.epoch], truths=truths, cuts=[cell.cut], nms_iou=cell.nms_iou, **numbers
+            rows=epochs[point.epoch], truths=truths, cuts=[point.cut], nms_iou=point.nms_iou, **numbers
         )[:, 0].tolist()
         for image in range(16):
             # Chosen on one half of the patients, counted on the other.
@@ -70,9 +70,9 @@ def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
     generator = np.random.default_rng(0)
     base = noise(generator)
     variants = {
-        "same": [ImageShares.of(base + generator.normal(0, 0.01, 200))],
-        "base": [ImageShares.of(base)],
-        "better": [ImageShares.of(base + 0.01 + generator.normal(0, 0.01, 200))],
+        "same": [ImageContributions.of(base + generator.normal(0, 0.01, 200))],
+        "base": [ImageContributions.of(base)],
+        "better": [ImageContributions.of(base + 0.01 + generator.normal(0, 0.01, 200))],
     }
     patients = [f"p{i // 2}" for i in range(200)]
     comparison = compare(variants, baseline="base", true_patients=patients, resamples=400, seed=0)
@@ -90,7 +90,7 @@ def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
 
 def test_nothing_is_told_where_there_is_nothing() -> None:
     generator = np.random.default_rng(1)
-    variants = {name: [ImageShares.of(noise(generator)) for _ in range(3)] for name in "abc"}
+    variants = {name: [ImageContributions.of(noise(generator)) for _ in range(3)] for name in "abc"}
     comparison = compare(variants, baseline="a", true_patients=[str(i) for i in range(200)], resamples=300, seed=0)
     sentences = conclusion(comparison, folds=4)
     assert "No difference to a can be told from zero" in sentences
@@ -103,8 +103,8 @@ def test_training_noise_widens_what_patients_alone_leave_narrow() -> None:
     """Seeds that differ by a constant: every image of one is 0.02 better, so that patients show nothing of it."""
     base = noise(np.random.default_rng(3))
     seeds = {
-        "a": [ImageShares.of(base + shift) for shift in (0.0, 0.02, 0.04)],
-        "b": [ImageShares.of(base + shift) for shift in (0.01, 0.03, 0.05)],
+        "a": [ImageContributions.of(base + shift) for shift in (0.0, 0.02, 0.04)],
+        "b": [ImageContributions.of(base + shift) for shift in (0.01, 0.03, 0.05)],
     }
     patients = [str(i) for i in range(200)]
     with_noise = compare(seeds, baseline="a", true_patients=patients, resamples=2000, seed=0)
@@ -135,12 +135,13 @@ def test_false_alarms_are_as_rare_as_promised_with_three_seeds(common: float) ->
         images = generator.normal(0.3, 0.05, 80)
         own = {
             name: [
-                ImageShares.of(images + generator.normal(0, common) + generator.normal(0, 0.05, 80)) for _ in range(3)
+                ImageContributions.of(images + generator.normal(0, common) + generator.normal(0, 0.05, 80))
+                for _ in range(3)
             ]
             for name in "ab"
         }
         for seen in told:
-            variants = own if seen else {name: [ImageShares.mean(seeds)] for name, seeds in own.items()}
+            variants = own if seen else {name: [ImageContributions.mean(seeds)] for name, seeds in own.items()}
             table = compare(variants, baseline="a", true_patients=patients, resamples=200, seed=trial).table
             told[seen] += int(table["p_value"].iloc[1] < 0.05)
     # Of 200 at 1 in 20: 10, with a standard error of 3; neither many more nor hardly any.
@@ -154,7 +155,9 @@ def test_noise_is_divided_into_its_parts() -> None:
     patients = [str(i) for i in range(300)]
     found = []
     for _ in range(60):
-        seeds = [ImageShares.of(0.3 + generator.normal(0, 0.01) + generator.normal(0, 0.1, 300)) for _ in range(6)]
+        seeds = [
+            ImageContributions.of(0.3 + generator.normal(0, 0.01) + generator.normal(0, 0.1, 300)) for _ in range(6)
+        ]
         noise = TrainingNoise.estimated({"a": seeds}, true_patients=patients)
         assert noise is not None
         assert noise.freedom == 5
@@ -166,8 +169,8 @@ def test_noise_is_divided_into_its_parts() -> None:
 
 
 def test_noise_needs_three_seeds_of_every_variant() -> None:
-    def constant(*scores: float) -> list[ImageShares]:
-        return [ImageShares.of(np.full(4, score)) for score in scores]
+    def constant(*scores: float) -> list[ImageContributions]:
+        return [ImageContributions.of(np.full(4, score)) for score in scores]
 
     patients = list("pqrs")
     two = {"a": constant(0.1, 0.2, 0.3), "b": constant(0.1, 0.2)}
@@ -182,7 +185,7 @@ def test_noise_needs_three_seeds_of_every_variant() -> None:
     assert found.freedom == 4
     assert found.common_error(5) == pytest.approx(math.sqrt(0.025 / 5))
     # Seeds that differ on single images only: 0.2 up here and down there, the mean stays.
-    swapped = [ImageShares.of(np.array(scores)) for scores in ([0.5, 0.1], [0.1, 0.5], [0.3, 0.3])]
+    swapped = [ImageContributions.of(np.array(scores)) for scores in ([0.5, 0.1], [0.1, 0.5], [0.3, 0.3])]
     alike = TrainingNoise.estimated({"a": swapped}, true_patients=["p", "q"])
     assert alike is not None
     assert alike.common == 0
@@ -191,20 +194,20 @@ def test_noise_needs_three_seeds_of_every_variant() -> None:
 
 
 def test_seeds_are_averaged_image_by_image() -> None:
-    seeds = [ImageShares.of(np.array([0.5, np.nan, 1.0])), ImageShares.of(np.array([0.0, 0.25, np.nan]))]
-    mean = ImageShares.mean(seeds)
+    seeds = [ImageContributions.of(np.array([0.5, np.nan, 1.0])), ImageContributions.of(np.array([0.0, 0.25, np.nan]))]
+    mean = ImageContributions.mean(seeds)
     assert mean.sums.tolist() == [0.25, 0.125, 0.5]
     assert mean.counts.tolist() == [1, 0.5, 0.5]
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    shares = {"a": [ImageShares.of(np.array([0.5]))]}
+    shares = {"a": [ImageContributions.of(np.array([0.5]))]}
     with pytest.raises(ValueError, match="the baseline b is not among the variants a"):
         compare(shares, baseline="b", true_patients=["p"], resamples=5, seed=0)
 
 
 def test_the_table_is_one_of_numbers() -> None:
-    shares = {name: [ImageShares.of(np.array([0.5, 0.25]))] for name in "ab"}
+    shares = {name: [ImageContributions.of(np.array([0.5, 0.25]))] for name in "ab"}
     table = compare(shares, baseline="a", true_patients=["p", "q"], resamples=5, seed=0).table
     assert isinstance(table, pd.DataFrame)
     assert table.dtypes.drop("variant").eq(np.float64).all()
