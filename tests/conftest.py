@@ -23,12 +23,12 @@ def synthetic_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_folds(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The folders of two runs of two epochs, on the folds 0 and 1 of four; not to be written to."""
     from rsna_det.runs.session import run
-    from tests.short_runs import configured
+    from tests.short_runs import options_of
 
     root = tmp_path_factory.mktemp("trained")
     folders = [root / f"fold_{fold}" for fold in (0, 1)]
     for fold, folder in enumerate(folders):
-        run(configured(folder, synthetic_root, f"data.fold={fold}", "trainer.max_epochs=2", "logger=csv"))
+        run(options_of(synthetic_root, folder, f"data.fold={fold}", "trainer.max_epochs=2"))
     return folders
 
 

@@ -15,7 +15,7 @@ from rsna_det.config.console import set_up
 from rsna_det.dashboard import variant_options, ws
 from rsna_det.studies.__main__ import _cell_overrides
 from rsna_det.studies.plan import plan_study, record_launch
-from tests.short_runs import small_run
+from tests.short_runs import short_run
 
 
 @pytest.mark.parametrize("name", ["augmentations", "encoders", "p2", "pretraining", "resolution"])
@@ -44,7 +44,7 @@ def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     set_up()
     folder = tmp_path_factory.mktemp("studies")
     record_launch(
-        plan_study(["sweep=negatives", *small_run(synthetic_root, "logger=wandb", f"paths.studies={folder}")])
+        plan_study(["sweep=negatives", *short_run(synthetic_root, "logger=wandb", f"paths.studies={folder}")])
     )
     return folder
 

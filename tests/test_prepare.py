@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, compose_config
+from rsna_det.config.options import PrepareOptions
 from rsna_det.data.labels.csv_tables import LabelError
-from rsna_det.runs.session import run
+from rsna_det.prepare import prepare as rsna_det_prepare
 
 
 def prepare(tmp_path: Path, root: Path, *overrides: str) -> None:
@@ -19,7 +21,7 @@ def prepare(tmp_path: Path, root: Path, *overrides: str) -> None:
     size = "data.image_size=64"
     config = compose_config("prepare", [f"data.root={root}", patients, size, f"data.cache_dir={tmp_path}", *overrides])
     config.run_dir = str(tmp_path)
-    run(config)
+    rsna_det_prepare(check_config(config, PrepareOptions))
 
 
 def test_radiographs_are_decoded_and_folds_reported(synthetic_root: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Command(Generic[Options]):
             return compose(self.name, overrides=list(arguments), return_hydra_config=True)
 
     def _checked(self, config: DictConfig, folder: Path) -> Options:
-        if "run_dir" in config:
+        if "run_dir" in config.keys():  # noqa: SIM118  # a missing value is not `in`
             config.run_dir = str(folder)
         return check_config(config, self.options)
 

@@ -107,8 +107,11 @@ def _check_trainer(options: TrainOptions, *, sweep: bool) -> None:
 
 def _try_optimizer(module: DetectorModule) -> None:
     """Build optimizer and schedule once for nothing: what they refuse is refused before any data is read."""
-    optimizer = module.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
-    module.make_scheduler(optimizer, batches_per_epoch=10, total_steps=100)
+    try:
+        optimizer = module.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        module.make_scheduler(optimizer, batches_per_epoch=10, total_steps=100)
+    except ValueError as error:
+        raise ConfigError(f"optimizer: {error}") from error
 
 
 def _trainer(options: TrainOptions, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
@@ -121,9 +124,9 @@ def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:
     """Lightning's trainer; what it says of devices gets its remedy."""
     try:
         trainer: Trainer = build(options.trainer, **parts)
-    except MisconfigurationException as error:
-        without_gpu = " Without a GPU set `trainer=cpu`" if "gpu" in str(error).lower() else ""
-        raise ConfigError(f"{str(error).rstrip('.')}.{without_gpu}") from error
+    except (MisconfigurationException, ValueError) as error:
+        without_gpu = ". Without a GPU set `trainer=cpu`" if "gpu" in str(error).lower() else ""
+        raise ConfigError(f"trainer: {str(error).rstrip('.')}{without_gpu}") from error
     return trainer
 
 

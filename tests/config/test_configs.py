@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_config, parameters_of
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.config.options import TrainOptions
+from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.runs.session import run
 
 GROUPS = (
@@ -50,7 +51,7 @@ def composed(*overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids="/".join)
 def test_every_choice_composes_and_fits_its_targets(group: str, choice: str) -> None:
-    check_config(composed(f"{group}={choice}", *EXTRA.get((group, choice), [])))
+    check_config(composed(f"{group}={choice}", *EXTRA.get((group, choice), [])), TrainOptions)
 
 
 @pytest.mark.parametrize("data", ["rsna", "synthetic"])
@@ -156,7 +157,7 @@ def test_an_unknown_name_is_answered_with_the_closest(override: str, message: st
 )
 def test_a_wrong_type_or_option_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_config(composed(override))
+        check_config(composed(override), TrainOptions)
 
 
 def test_overfitting_is_not_augmented() -> None:
@@ -164,9 +165,9 @@ def test_overfitting_is_not_augmented() -> None:
     assert (config.augmentation.flip_probability, config.augmentation.scale) == (0.0, 0.0)
 
 
-def test_all_findings_come_at_once() -> None:
+def test_all_problems_come_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        check_config(composed("data.fold=two", "trainer.max_epochs=ten"))
+        check_config(composed("data.fold=two", "trainer.max_epochs=ten"), TrainOptions)
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -174,7 +175,7 @@ def test_a_missing_data_folder_says_what_to_do() -> None:
     config = compose_config("train", [])
     config.run_dir = "run"
     with pytest.raises(ConfigError, match=r"data\.root=<folder>.*data=synthetic"):
-        check_config(config)
+        check_config(config, TrainOptions)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +212,8 @@ def test_a_wrong_value_fails_before_any_data_is_read(
         "train", [f"data.root={synthetic_root}", "encoder=tiny", "trainer=cpu", "logger=csv", override]
     )
     config.run_dir = str(tmp_path)
-    with pytest.raises(Exception, match=message):
-        run(config)
+    with pytest.raises(RsnaDetError, match=message):
+        run(check_config(config, TrainOptions))
 
 
 def test_every_value_lives_in_one_place() -> None:

@@ -14,16 +14,18 @@ import yaml
 from omegaconf import OmegaConf
 from PIL import Image
 
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
+from rsna_det.config.options import EvaluateOptions
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate import runs as score_runs
+from rsna_det.evaluate.__main__ import evaluate
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import image_detections, read_operating_point
 from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.tables import IMAGES_SCHEMA, TRUTH_SCHEMA, RunTables, read_table, write_table
-from rsna_det.runs.session import run as evaluate
 from tests.short_runs import TRAINING_WARNINGS
 
 pytestmark = TRAINING_WARNINGS
@@ -48,7 +50,7 @@ def evaluated(out: Path, *overrides: str) -> dict[str, float]:
     config = compose_config("evaluate", [f"out={out}", "splits=3", "resamples=50", *overrides])
     out.mkdir(exist_ok=True)
     config.run_dir = str(out)
-    return evaluate(config)
+    return evaluate(check_config(config, EvaluateOptions))
 
 
 def runs(folders: list[Path]) -> str:
@@ -282,7 +284,7 @@ def test_what_cannot_be_evaluated_is_told(
     config = compose_config("evaluate", [o.format(run=folds[0]) for o in overrides])
     config.run_dir = str(tmp_path)
     with pytest.raises(ValueError, match=message):
-        evaluate(config)
+        evaluate(check_config(config, EvaluateOptions))
 
 
 def test_an_epoch_that_is_not_there_is_refused_before_the_grid(

@@ -22,7 +22,7 @@ from rsna_det.config.compose import build, compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
 from rsna_det.models.cost import gflops, network_cost
-from tests.short_runs import small_run
+from tests.short_runs import short_run
 
 STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a", paper={})
 NAMES = ("box_class", "box_regression", "global_class", "loss")
@@ -40,7 +40,7 @@ def made_run(folder: Path, rows: list[list[float]], *overrides: str, columns: tu
     """A run's folder with its configuration and its metrics; training losses are half of those of validation."""
     set_up()
     (folder / ".hydra").mkdir(parents=True)
-    OmegaConf.save(compose_config("train", small_run(Path("data"), *overrides)), folder / ".hydra" / "config.yaml")
+    OmegaConf.save(compose_config("train", short_run(Path("data"), *overrides)), folder / ".hydra" / "config.yaml")
     table = pd.DataFrame({"epoch": range(len(rows)), "step": range(len(rows))})
     for place, name in enumerate(NAMES):
         if name in columns:

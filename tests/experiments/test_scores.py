@@ -13,7 +13,7 @@ from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
-from tests.short_runs import small_run
+from tests.short_runs import short_run
 
 STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a", paper={})
 
@@ -21,7 +21,7 @@ STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a",
 def made_run(folder: Path, fold: int, **columns: list[float]) -> Path:
     set_up()
     (folder / ".hydra").mkdir(parents=True)
-    config = compose_config("train", small_run(Path("data"), f"data.fold={fold}"))
+    config = compose_config("train", short_run(Path("data"), f"data.fold={fold}"))
     OmegaConf.save(config, folder / ".hydra" / "config.yaml")
     table = pd.DataFrame({f"val/{name}": values for name, values in columns.items()})
     table.insert(0, "epoch", range(len(table)))

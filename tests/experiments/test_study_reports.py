@@ -23,7 +23,7 @@ from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
 from rsna_det.studies.plan import plan_study, study_names
-from tests.short_runs import small, small_run
+from tests.short_runs import short_run
 
 EXPERIMENTS = Path(str(experiments.__file__)).parent
 MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "REPORT = " in path.read_text())
@@ -38,8 +38,7 @@ def report_of(module: str) -> StudyReport:
 def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one finished study of two variants on two folds."""
     folder = tmp_path_factory.mktemp("studies")
-    finding = [text for text in small(synthetic_root) if text.startswith(("decoding", "model."))]
-    options = small_run(synthetic_root, *finding, "model.levels=[2,3,4,5,6,7]", f"paths.studies={folder}")
+    options = short_run(synthetic_root, "data.num_folds=2", f"paths.studies={folder}")
     command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     subprocess.run(command, check=True, capture_output=True, env=clean)

@@ -1,7 +1,6 @@
-"""The whole way, from DICOM files to checkpoints and tables: what a run leaves, how it goes on, on several devices."""
+"""The whole way, from DICOM files to checkpoints and tables: what a run leaves, how it resumes, on several devices."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,18 +20,19 @@ from rsna_det.runs.session import build_module, run
 from rsna_det.structures import Detections
 from rsna_det.training.callbacks import EpochSeed
 from rsna_det.training.checkpoint_io import AtomicCheckpointIO
-from tests.short_runs import TRAINING_WARNINGS, configured, small
+from tests.short_runs import TRAINING_WARNINGS, environment, options_of, short_run
 
 pytestmark = TRAINING_WARNINGS
 
 EPOCHS = 3
+LONGER = [f"trainer.max_epochs={EPOCHS}", "logger=wandb", "data.num_workers=1"]
 
 
 @pytest.fixture(scope="module")
 def finished(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of three epochs."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    run(configured(folder, synthetic_root, "score_untrained=true"))
+    run(options_of(synthetic_root, folder, *LONGER, "score_untrained=true"))
     return folder
 
 
@@ -107,7 +107,7 @@ def test_a_checkpoint_stands_on_its_own(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["as an epoch starts", "right after the checkpoint"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
+def test_an_interrupted_run_resumes_as_if_it_had_not_stopped(
     moment: str, finished: Path, synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "stopped"
@@ -125,19 +125,18 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         if Path(path).name == "last.ckpt" and checkpoint["epoch"] == 1:
             raise RuntimeError("the power went out")
 
-    config = configured(folder, synthetic_root)
+    options = options_of(synthetic_root, folder, *LONGER)
     with monkeypatch.context() as patched:
         if moment == "as an epoch starts":
             patched.setattr(EpochSeed, "on_train_epoch_start", stop)
         else:
             patched.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_stop)
         with pytest.raises(RuntimeError, match="power"):
-            run(config)
+            run(options)
     run_id = (folder / "wandb_id").read_text()
     assert len(pd.read_csv(folder / "metrics.csv")) == 2
 
-    config = saved_run([f"resume={folder}"])
-    run(config, checkpoint=folder / "checkpoints" / "last.ckpt")
+    run(saved_run([f"resume={folder}"]), checkpoint=folder / "checkpoints" / "last.ckpt")
 
     assert (folder / "wandb_id").read_text() == run_id
     assert (folder / "metrics.csv").read_text() == (finished / "metrics.csv").read_text()
@@ -148,7 +147,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 def test_averaged_weights_are_kept_beside_the_raw_ones(synthetic_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run(configured(folder, synthetic_root, "callbacks=ema", "trainer.max_epochs=1", "logger=csv"))
+    run(options_of(synthetic_root, folder, "callbacks=ema"))
     saved = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     raw, averaged = saved["current_model_state"], saved["state_dict"]
     name = "model.box_regression_head.last.weight"
@@ -157,11 +156,10 @@ def test_averaged_weights_are_kept_beside_the_raw_ones(synthetic_root: Path, tmp
 
 def test_a_frozen_encoder_stays_and_the_heads_learn(synthetic_root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    options = ["callbacks.encoder_freeze.epochs=1", "trainer.max_epochs=1", "logger=csv"]
-    config = configured(folder, synthetic_root, *options)
-    run(config)
-    torch.manual_seed(config.seed)
-    untrained = build_module(config).state_dict()
+    options = options_of(synthetic_root, folder, "callbacks.encoder_freeze.epochs=1")
+    run(options)
+    torch.manual_seed(options.seed)
+    untrained = build_module(options).state_dict()
     trained = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     changed = {name for name, value in trained.items() if not torch.equal(value, untrained[name])}
     assert not any(name.startswith("model.encoder.") for name in changed)
@@ -169,19 +167,19 @@ def test_a_frozen_encoder_stays_and_the_heads_learn(synthetic_root: Path, tmp_pa
 
 
 class TestResume:
-    """What `resume=` accepts, besides going on."""
+    """What may be changed when a run is resumed."""
 
     def test_trainer_and_logger_options_may_change(self, finished: Path) -> None:
-        config = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "logger=csv"])
-        assert config.trainer.precision == "bf16-mixed"
-        assert list(config.logger) == ["csv"]
-        assert config.model.width == 16
-        assert config.run_dir == str(finished)
+        options = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "logger=csv"])
+        assert options.trainer["precision"] == "bf16-mixed"
+        assert list(options.logger) == ["csv"]
+        assert options.model["width"] == 16
+        assert options.run_dir == finished
 
     def test_another_trainer_brings_its_devices_only(self, finished: Path) -> None:
-        config = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "trainer=ddp"])
-        assert (config.trainer.strategy, config.trainer.devices) == ("ddp", -1)
-        assert (config.trainer.max_epochs, config.trainer.precision) == (EPOCHS, "bf16-mixed")
+        trainer = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "trainer=ddp"]).trainer
+        assert (trainer["strategy"], trainer["devices"]) == ("ddp", -1)
+        assert (trainer["max_epochs"], trainer["precision"]) == (EPOCHS, "bf16-mixed")
 
     def test_a_wrong_type_is_named(self, finished: Path) -> None:
         with pytest.raises(ConfigError, match="max_epochs is 'two'"):
@@ -200,7 +198,7 @@ class TestResume:
             saved_run([f"resume={finished}", "trainer.max_epoch=5"])
 
     def test_the_last_run_is_the_one_started_last(self, finished: Path) -> None:
-        assert saved_run(["resume=last", f"paths.runs={finished.parent}"]).run_dir == str(finished)
+        assert saved_run(["resume=last", f"paths.runs={finished.parent}"]).run_dir == finished
 
     def test_no_run_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no run with a checkpoint"):
@@ -211,16 +209,11 @@ class TestResume:
 
 @pytest.fixture
 def command(synthetic_root: Path, tmp_path: Path) -> list[str]:
-    return [sys.executable, "-m", "rsna_det.train", *small(synthetic_root, f"paths.runs={tmp_path / 'runs'}")]
+    overrides = short_run(synthetic_root, *LONGER, f"paths.runs={tmp_path / 'runs'}")
+    return [sys.executable, "-m", "rsna_det.train", *overrides]
 
 
-def environment() -> dict[str, str]:
-    """That of a new terminal: W&B of this process would otherwise be the commands' as well."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    return own | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-
-
-def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_from_the_command_line(command: list[str], finished: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
@@ -228,7 +221,7 @@ def test_a_killed_run_goes_on_from_the_command_line(command: list[str], finished
         assert time.monotonic() < deadline
         time.sleep(0.05)
     resume = [*command[:3], "resume=last", f"paths.runs={tmp_path / 'runs'}"]
-    # While it lives it is nobody else's to go on with.
+    # While it lives no other process may resume it.
     process.send_signal(signal.SIGSTOP)
     refused = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
     assert refused.returncode == 1
@@ -259,15 +252,15 @@ def test_two_processes_validate_every_image_once(command: list[str], tmp_path: P
     assert scores_from_tables(folder, 0, row["val/cut_best"]) == pytest.approx(row["val/map_best"], abs=1e-12)
 
 
-def test_a_sweep_goes_on_after_a_cell_that_fails(command: list[str], tmp_path: Path) -> None:
-    # Cells 0 and 2 fail in their Trainer, with their loggers open.
+def test_a_sweep_continues_after_a_run_that_fails(command: list[str], tmp_path: Path) -> None:
+    # Runs 0 and 2 fail in their Trainer, with their loggers open.
     sweep = [*command[:3], "-m", *command[3:], "data.fold=0,1", "trainer.limit_train_batches=-1.0,1.0"]
     sweep += ["trainer.max_epochs=1"]
     done = subprocess.run(sweep, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode != 0
     assert "limit_train_batches" in done.stderr
-    finished_cells = sorted(path.parent.name for path in tmp_path.glob("runs/*/*/*/result.json"))
-    assert finished_cells == ["1", "3"]
+    finished_runs = sorted(path.parent.name for path in tmp_path.glob("runs/*/*/*/result.json"))
+    assert finished_runs == ["1", "3"]
     ids = {path.read_text() for path in tmp_path.glob("runs/*/*/[13]/wandb_id")}
     assert len(ids) == 2
     assert len(list(tmp_path.glob("runs/*/*/[13]/wandb/offline-run-*"))) == 2
@@ -275,7 +268,7 @@ def test_a_sweep_goes_on_after_a_cell_that_fails(command: list[str], tmp_path: P
 
 def test_real_radiographs_go_all_the_way(real_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run(configured(folder, real_data, "data.limit_images=24", "trainer.max_epochs=1", "logger=csv"))
+    run(options_of(real_data, folder, "data.limit_images=24"))
     assert scores_from_tables(folder, 0, 0.005) == pytest.approx(
         pd.read_csv(folder / "metrics.csv")["val/map"].iloc[0], abs=1e-12
     )

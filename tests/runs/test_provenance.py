@@ -15,7 +15,7 @@ from rsna_det.data.fingerprint import fingerprint
 from rsna_det.data.labels.reading import read_labels
 from rsna_det.runs.provenance import git_state
 from rsna_det.runs.session import run
-from tests.short_runs import TRAINING_WARNINGS, composed
+from tests.short_runs import TRAINING_WARNINGS, options_of
 
 pytestmark = TRAINING_WARNINGS
 
@@ -26,7 +26,7 @@ def twins(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> lis
     folders = [tmp_path_factory.mktemp("runs") / name for name in ("first", "second")]
     for folder in folders:
         options = ["trainer.max_epochs=2", "augmentation=heavy", "data.num_workers=1"]
-        run(composed(synthetic_root, folder, *options))
+        run(options_of(synthetic_root, folder, *options))
     return folders
 
 
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_numbers_to_the_bit(twins: list[Path]) -> N
         assert (first / "predictions" / name).read_bytes() == (second / "predictions" / name).read_bytes()
 
 
-def test_a_run_records_what_it_was_made_of(twins: list[Path], synthetic_root: Path) -> None:
+def test_a_run_records_what_it_was_made_from(twins: list[Path], synthetic_root: Path) -> None:
     found = record(twins[0])
     assert found["seed"] == 0
     (start,) = found["starts"]
@@ -55,7 +55,7 @@ def test_a_run_records_what_it_was_made_of(twins: list[Path], synthetic_root: Pa
     assert start["device"]["type"] == "cpu"
     assert len(start["epoch_seconds"]) == 2
     assert start["seconds"] >= sum(start["epoch_seconds"]) > 0
-    assert start["git"] == git_state(CONF.parent)
+    assert start["git"] == git_state(CONF)
     assert found["data"]["root"] == str(synthetic_root)
     assert found["data"]["images"] == 24
     assert found["data"] == record(twins[1])["data"]
@@ -68,27 +68,27 @@ def test_a_run_records_what_it_was_made_of(twins: list[Path], synthetic_root: Pa
 def test_a_run_that_fails_says_so_and_the_next_start_is_added(
     synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = composed(synthetic_root, tmp_path / "run")
+    options = options_of(synthetic_root, tmp_path / "run")
 
     def fit(*_: object) -> None:
         assert record(tmp_path / "run")["starts"][-1]["outcome"] == "running"
         raise ValueError("no luck")
 
-    monkeypatch.setattr("rsna_det.train._fit", fit)
+    monkeypatch.setattr("rsna_det.runs.session._fit", fit)
     monkeypatch.setenv("PATH", "")
     for _ in range(2):
         with pytest.raises(ValueError, match="no luck"):
-            run(config)
+            run(options)
     starts = record(tmp_path / "run")["starts"]
     assert [entry["outcome"] for entry in starts] == ["ValueError: no luck"] * 2
     assert [entry["git"] for entry in starts] == [None, None]
 
 
-def test_a_run_that_goes_on_has_an_entry_for_each_start(synthetic_root: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_has_an_entry_for_each_start(synthetic_root: Path, tmp_path: Path) -> None:
     options = ["optimizer=paper", "data.limit_images=12"]
-    run(composed(synthetic_root, tmp_path, *options))
+    run(options_of(synthetic_root, tmp_path, *options))
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-    run(composed(synthetic_root, tmp_path, *options, "trainer.max_epochs=2"), checkpoint=checkpoint)
+    run(options_of(synthetic_root, tmp_path, *options, "trainer.max_epochs=2"), checkpoint=checkpoint)
     starts = record(tmp_path)["starts"]
     assert [(start["first_epoch"], len(start["epoch_seconds"])) for start in starts] == [(0, 1), (1, 1)]
 

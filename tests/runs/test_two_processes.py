@@ -1,7 +1,6 @@
 """Two processes of one run give what one process gives, and a sweep wants one device."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +10,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rsna_det.config.compose import CONF, build
+from rsna_det.config.compose import build
 from rsna_det.config.devices import check_processes
 from rsna_det.errors import ConfigError
 from rsna_det.runs.session import build_module
 from rsna_det.studies.plan import plan_study
-from tests.short_runs import composed, small_run
+from tests.short_runs import environment, options_of, short_run
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*treespec.*",
@@ -46,18 +45,13 @@ TOLERANCE = 1e-4
 """Relative, of the training losses: a convolution rounds otherwise with other batches, and Adam carries it on."""
 
 
-def environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "SLURM"))}
-    return own | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", "PYTHONPATH": str(CONF.parent)}
-
-
 @pytest.fixture(scope="module")
 def runs(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folders of the same run by one process and by two."""
     found = []
     for options in (ONE, [*TWO, "logger=wandb"]):
         place = tmp_path_factory.mktemp("runs")
-        command = [sys.executable, "-m", "rsna_det.train", *small_run(synthetic_root, *SAME), *options]
+        command = [sys.executable, "-m", "rsna_det.train", *short_run(synthetic_root, *SAME), *options]
         done = subprocess.run(
             [*command, f"paths.runs={place}"], env=environment(), check=False, capture_output=True, text=True
         )
@@ -77,13 +71,14 @@ def test_the_training_losses_are_the_same(runs: tuple[Path, Path]) -> None:
 def test_one_checkpoint_has_one_score(runs: tuple[Path, Path], synthetic_root: Path, tmp_path: Path) -> None:
     """Two processes validated what is in the last checkpoint; one process does so again."""
     _, two = runs
-    config = composed(synthetic_root, tmp_path, *SAME, *TWO, "trainer=cpu", "trainer.strategy=auto")
-    config.trainer.devices = 1
-    module = build_module(config)
+    options = options_of(
+        synthetic_root, tmp_path, *SAME, *TWO, "trainer=cpu", "trainer.strategy=auto", "trainer.devices=1"
+    )
+    module = build_module(options)
     saved = torch.load(two / "checkpoints" / "last.ckpt", weights_only=True)
     module.load_state_dict(saved["state_dict"])
-    data = build(config.data, augmentation=build(config.augmentation))
-    trainer = build(config.trainer, logger=False, callbacks=[], enable_checkpointing=False)
+    data = build(options.data, augmentation=build(options.augmentation))
+    trainer = build(options.trainer, logger=False, callbacks=[], enable_checkpointing=False)
     (scores,) = trainer.validate(module, data, verbose=False)
     logged = pd.read_csv(two / "metrics.csv").iloc[-1]
     for name in ("val/map", "val/map_best", "val/cut_best"):

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 import wandb
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 
 from rsna_det.config.compose import build
@@ -27,7 +27,7 @@ from rsna_det.runs.resume import saved_run
 from rsna_det.runs.session import run
 from rsna_det.runs.tracking import RunLogger
 from rsna_det.training.callbacks import EpochSeed
-from tests.short_runs import TRAINING_WARNINGS, composed
+from tests.short_runs import TRAINING_WARNINGS, composed, options_of
 
 pytestmark = TRAINING_WARNINGS
 
@@ -71,13 +71,9 @@ def records(log: Path, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def logged(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    """A run that was stopped as its last epoch started, and resumed."""
+    """A run that was interrupted as its last epoch started, and resumed."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = composed(synthetic_root, folder, *OPTIONS)
-    (folder / ".hydra").mkdir(parents=True)
-    saved = config.copy()
-    saved.run_dir = "???"
-    OmegaConf.save(saved, folder / ".hydra" / "config.yaml")
+    options = options_of(synthetic_root, folder, *OPTIONS)
     drawn: dict[int, list[BoxedImage]] = {}
     log_detections, seed_epoch = RunLogger.log_detections, EpochSeed.on_train_epoch_start
 
@@ -95,12 +91,12 @@ def logged(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Lo
         with patched.context() as cut_off:
             cut_off.setattr(EpochSeed, "on_train_epoch_start", stop)
             with pytest.raises(RuntimeError, match="power"):
-                run(config)
-        config = saved_run([f"resume={folder}"])
-        run(config, checkpoint=folder / "checkpoints" / "last.ckpt")
+                run(options)
+        options = saved_run([f"resume={folder}"])
+        run(options, checkpoint=folder / "checkpoints" / "last.ckpt")
     logs = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     parts = [[json.loads(line) for line in records(log).splitlines()] for log in logs]
-    return Logged(folder=folder, config=config, parts=parts, drawn=drawn)
+    return Logged(folder=folder, options=options, parts=parts, drawn=drawn)
 
 
 def test_both_parts_are_one_run_in_its_group_with_job_type_and_tags(logged: Logged) -> None:
@@ -113,10 +109,10 @@ def test_both_parts_are_one_run_in_its_group_with_job_type_and_tags(logged: Logg
         assert described["tags"] == ["a study of/mine", "test_efficientnet", "fold 1", "seed 5", "mine"]
 
 
-def test_a_studys_cell_is_in_the_group_of_its_study(synthetic_root: Path) -> None:
-    cell = composed(synthetic_root, Path("run"), "sweep=negatives", "logger=wandb")
-    assert cell.logger.wandb.group == "negatives"
-    assert composed(synthetic_root, Path("run"), "logger=wandb").logger.wandb.group == cell.name
+def test_a_studys_run_is_in_the_group_of_its_study(synthetic_root: Path) -> None:
+    config = composed(synthetic_root, Path("run"), "sweep=negatives", "logger=wandb")
+    assert config.logger.wandb.group == "negatives"
+    assert composed(synthetic_root, Path("run"), "logger=wandb").logger.wandb.group == config.name
 
 
 def test_every_column_of_the_metrics_is_drawn_over_epochs(logged: Logged) -> None:
@@ -267,9 +263,9 @@ def test_without_the_logger_nothing_is_written(trained_folds: list[Path]) -> Non
 
 
 def test_a_disabled_run_leaves_no_log(synthetic_root: Path, tmp_path: Path) -> None:
-    config = composed(synthetic_root, tmp_path / "run", "logger=wandb", "logger.wandb.mode=disabled")
-    made = build(config.logger.wandb)
+    options = options_of(synthetic_root, tmp_path / "run", "logger=wandb", "logger.wandb.mode=disabled")
+    made = build(options.logger["wandb"])
     made.log_detections("val/detections", [], epoch=0, cut=0.5)
-    made.conclude(config)
+    made.conclude(options)
     wandb.finish()
     assert not list(tmp_path.glob("run/wandb/**/*.wandb"))

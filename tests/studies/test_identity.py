@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rsna_det.studies.identity import cell_id, identity
+from rsna_det.studies.identity import identity, run_id
 from tests.short_runs import composed
 
 
 @pytest.fixture(scope="module")
 def usual(synthetic_root: Path) -> str:
-    return cell_id(composed(synthetic_root, Path("run")))
+    return run_id(composed(synthetic_root, Path("run")))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def usual(synthetic_root: Path) -> str:
     ids=" ".join,
 )
 def test_the_same_cell_said_otherwise(overrides: list[str], usual: str, synthetic_root: Path) -> None:
-    assert cell_id(composed(synthetic_root, Path("another"), *overrides)) == usual
+    assert run_id(composed(synthetic_root, Path("another"), *overrides)) == usual
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_same_cell_said_otherwise(overrides: list[str], usual: str, syntheti
     ],
 )
 def test_what_matters_makes_another_cell(override: str, usual: str, synthetic_root: Path) -> None:
-    assert cell_id(composed(synthetic_root, Path("run"), override)) != usual
+    assert run_id(composed(synthetic_root, Path("run"), override)) != usual
 
 
 def test_data_count_by_what_they_hold_and_not_by_where_they_are(
@@ -66,23 +66,23 @@ def test_data_count_by_what_they_hold_and_not_by_where_they_are(
 ) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(synthetic_root, moved)
-    assert cell_id(composed(moved, Path("run"))) == usual
+    assert run_id(composed(moved, Path("run"))) == usual
     labels = moved / "stage_2_train_labels.csv"
     labels.write_text(labels.read_text() + "\n")
-    assert cell_id(composed(moved, Path("run"))) != usual
+    assert run_id(composed(moved, Path("run"))) != usual
 
 
 def test_drawn_data_are_the_same_before_and_after_they_are_drawn(synthetic_root: Path, tmp_path: Path) -> None:
     options = ["data=synthetic", "data.patients_csv=${data.root}/patients.csv"]
     before = composed(tmp_path / "not_yet", Path("run"), *options)
     after = composed(synthetic_root, Path("run"), *options)
-    assert cell_id(before) == cell_id(after)
+    assert run_id(before) == run_id(after)
     assert identity(before)["data.patients_csv"] == "patients.csv"
 
 
 def test_the_callers_configuration_stays_as_it_is(synthetic_root: Path) -> None:
     config = composed(synthetic_root, Path("run"))
     before = config.copy()
-    cell_id(config)
+    run_id(config)
     assert config == before
     assert config.run_dir == "run"

@@ -14,7 +14,7 @@ from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError
 from rsna_det.studies.launchers import check_launcher
 from rsna_det.studies.plan import plan_study
-from tests.short_runs import small_run
+from tests.short_runs import short_run
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*.hydra/launcher/ray. is validated against ConfigStore")
 
@@ -30,7 +30,7 @@ def ray() -> None:
 
 def test_each_job_has_a_gpu_of_its_own(synthetic_root: Path, tmp_path: Path) -> None:
     """Two GPUs are declared to Ray; nothing but their numbers is needed."""
-    options = small_run(synthetic_root, f"paths.studies={tmp_path}")
+    options = short_run(synthetic_root, f"paths.studies={tmp_path}")
     declared = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_gpus=2", "hydra.launcher.ray.init.num_cpus=2"]
     command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options, *declared]
     own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}

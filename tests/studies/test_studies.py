@@ -1,7 +1,6 @@
-"""A study's cells: which there are, where they stand, that each is trained once and goes on where it was cut off."""
+"""A study's runs: which there are, where they stand, that each is trained once and resumes where it was interrupted."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,16 +14,24 @@ from omegaconf import DictConfig
 from rsna_det import train
 from rsna_det.config.compose import CONF
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.config.options import TrainOptions
+from rsna_det.errors import ConfigError, ResourceError
+from rsna_det.runs.folder import RunFolder
+from rsna_det.runs.records import Result
 from rsna_det.runs.resume import saved_run
 from rsna_det.studies import __main__ as studies
-from rsna_det.studies.__main__ import study_asked_for
 from rsna_det.studies.launchers import check_launcher
-from rsna_det.studies.plan import launched_study, plan_study, record_launch, study_names
-from rsna_det.studies.worker import CellError, state_of, work_on
-from tests.short_runs import composed, small_run
+from rsna_det.studies.plan import launched_study, plan_study, record_launch, requested_study, study_names
+from rsna_det.studies.worker import RunFailedError, state_of, work_on
+from tests.short_runs import composed, environment
+from tests.short_runs import short_run as _short_run
 
-CELLS_A_FOLD = {
+
+def short_run(root: Path, *overrides: str) -> list[str]:
+    return _short_run(root, "data.num_folds=2", *overrides)
+
+
+RUNS_A_FOLD = {
     "augmentations": 5,
     "dropout": 3,
     "encoders": 10,
@@ -44,28 +51,28 @@ def resolvers() -> None:
 
 
 def test_no_study_is_left_out_here() -> None:
-    assert list(CELLS_A_FOLD) == study_names()
+    assert list(RUNS_A_FOLD) == study_names()
 
 
-@pytest.mark.parametrize("name", CELLS_A_FOLD)
-def test_every_cell_of_every_study_composes_and_fits(name: str) -> None:
+@pytest.mark.parametrize("name", RUNS_A_FOLD)
+def test_every_run_of_every_study_composes_and_fits(name: str) -> None:
     study = plan_study([f"sweep={name}", "data.root=somewhere", "data.fold=3"])
-    assert len(study.cells) == CELLS_A_FOLD[name]
+    assert len(study.runs) == RUNS_A_FOLD[name]
     assert study.folder == Path("studies") / name
-    assert all("data.fold=3" in cell.overrides for cell in study.cells)
+    assert all("data.fold=3" in run.overrides for run in study.runs)
     assert re.search(r"(Figure|Table|Section|section|text)", (CONF / "sweep" / f"{name}.yaml").read_text())
 
 
 def test_a_study_covers_the_folds_and_takes_the_command_lines_word(synthetic_root: Path) -> None:
-    study = plan_study(["sweep=negatives", *small_run(synthetic_root)])
-    folds = [[word for word in cell.overrides if word.startswith("data.fold=")] for cell in study.cells]
+    study = plan_study(["sweep=negatives", *short_run(synthetic_root)])
+    folds = [[word for word in run.overrides if word.startswith("data.fold=")] for run in study.runs]
     assert folds == [["data.fold=0"], ["data.fold=0"], ["data.fold=1"], ["data.fold=1"]]
-    assert study.label(study.cells[0]) == "data.fold=0 data.train_negatives=True"
-    more = plan_study(["sweep=negatives", *small_run(synthetic_root, "seed=0,1", "data.train_negatives=true")])
-    assert len(more.cells) == 4
-    # Two names of one cell are one cell.
-    same = plan_study(["sweep=negatives", *small_run(synthetic_root, "experiment=no_aug", "augmentation=none,none")])
-    assert len(same.cells) == 4
+    assert study.label(study.runs[0]) == "data.fold=0 data.train_negatives=True"
+    more = plan_study(["sweep=negatives", *short_run(synthetic_root, "seed=0,1", "data.train_negatives=true")])
+    assert len(more.runs) == 4
+    # Two names of one run are one run.
+    same = plan_study(["sweep=negatives", *short_run(synthetic_root, "experiment=no_aug", "augmentation=none,none")])
+    assert len(same.runs) == 4
 
 
 def test_what_cannot_run_is_said_before_anything_does() -> None:
@@ -75,7 +82,7 @@ def test_what_cannot_run_is_said_before_anything_does() -> None:
         plan_study(["sweep=augmentation"])
     with pytest.raises(ConfigError, match=r"trainer\.max_epochs"):
         plan_study(["sweep=negatives", "data.root=somewhere", "trainer.max_epoch=3"])
-    assert study_asked_for(["-m", "sweep=null"]) is None
+    assert requested_study(["-m", "sweep=null"]) is None
 
 
 def test_a_fold_that_is_not_there_is_said_before_anything_trains(synthetic_root: Path) -> None:
@@ -99,7 +106,7 @@ def test_a_launcher_without_its_plugin_names_the_extra(monkeypatch: pytest.Monke
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    with pytest.raises(ConfigError, match=r"pip install --editable '\.\[slurm\]'"):
+    with pytest.raises(ResourceError, match=r"pip install --editable '\.\[slurm\]'"):
         check_launcher(["hydra/launcher=slurm"])
     check_launcher(["hydra/launcher=basic"])
 
@@ -109,53 +116,55 @@ def test_the_last_start_is_remembered(synthetic_root: Path, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="no record of a start"):
         launched_study("negatives", [place])
     for epochs in (1, 2):
-        options = small_run(synthetic_root, place, f"trainer.max_epochs={epochs}")
+        options = short_run(synthetic_root, place, f"trainer.max_epochs={epochs}")
         study = plan_study(["sweep=negatives", *options])
         record_launch(study)
     found = launched_study("negatives", [place])
     assert found == study
-    assert found.cells[0].epochs == 2
+    assert found.runs[0].epochs == 2
 
 
-class TestCell:
-    """One cell, with a training that only pretends."""
+class TestRun:
+    """One run, with a training that only pretends."""
 
     @pytest.fixture
     def config(self, synthetic_root: Path, tmp_path: Path) -> DictConfig:
-        return composed(synthetic_root, tmp_path / "cell", "sweep=negatives", "trainer.max_epochs=3")
+        return composed(synthetic_root, tmp_path / "run", "sweep=negatives", "trainer.max_epochs=3")
 
-    def train(self, config: DictConfig, checkpoint: Path | None) -> None:
+    def train(self, options: TrainOptions, checkpoint: Path | None) -> None:
         self.started.append(checkpoint)
-        folder = Path(config.run_dir)
-        assert state_of(folder, epochs=3).state != "finished"
+        folder = options.run_dir
+        assert state_of(RunFolder(folder), epochs=3).state != "finished"
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
         if len(self.started) == 1:
             raise KeyboardInterrupt
         if len(self.started) == 2:
             raise ValueError("no luck\ntoday")
-        (folder / "result.json").write_text(json.dumps({"epochs": 3}))
+        (folder / "result.json").write_text(
+            Result(epochs=3, seconds=1.0, best_val_map=None, metrics={}).model_dump_json()
+        )
 
-    def test_it_is_cut_off_then_fails_then_finishes_and_is_left_alone(self, config: DictConfig) -> None:
+    def test_it_is_interrupted_then_fails_then_finishes_and_is_left_alone(self, config: DictConfig) -> None:
         self.started: list[Path | None] = []
         folder = Path(config.run_dir)
-        assert state_of(folder, epochs=3).state == "missing"
+        assert state_of(RunFolder(folder), epochs=3).state == "missing"
         with pytest.raises(KeyboardInterrupt):
             work_on(config, overrides=["seed=0"], train=self.train)
-        assert state_of(folder, epochs=3).state == "cut off"
-        with pytest.raises(CellError, match="no luck today"):
+        assert state_of(RunFolder(folder), epochs=3).state == "interrupted"
+        with pytest.raises(RunFailedError, match="no luck today"):
             work_on(config, overrides=["seed=0"], train=self.train)
-        failed = state_of(folder, epochs=3)
+        failed = state_of(RunFolder(folder), epochs=3)
         assert (failed.state, failed.detail) == ("failed", "no luck today")
         assert "Traceback" in (folder / "failed.txt").read_text()
         for _ in range(2):
             work_on(config, overrides=["seed=0"], train=self.train)
-            assert state_of(folder, epochs=3).state == "finished"
+            assert state_of(RunFolder(folder), epochs=3).state == "finished"
         assert self.started == [None, folder / "checkpoints" / "last.ckpt", folder / "checkpoints" / "last.ckpt"]
         assert not (folder / "failed.txt").exists()
-        assert state_of(folder, epochs=4).state == "cut off"
+        assert state_of(RunFolder(folder), epochs=4).state == "interrupted"
 
-    def test_it_is_left_to_whoever_works_on_it(self, config: DictConfig, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_run_of_another_process_is_skipped(self, config: DictConfig, caplog: pytest.LogCaptureFixture) -> None:
         folder = Path(config.run_dir)
         folder.mkdir()
         hold = "import sys, time\nfrom pathlib import Path\nfrom rsna_det.files.locks import lock\n"
@@ -165,10 +174,10 @@ class TestCell:
             other.stdout.readline()
             self.started = []
             work_on(config, overrides=[], train=self.train)
-            running = state_of(folder, epochs=3)
+            running = state_of(RunFolder(folder), epochs=3)
             other.kill()
         assert not self.started
-        assert "left to it" in caplog.text
+        assert "skipped" in caplog.text
         assert running.state == "running"
         assert running.detail.startswith(f"process {other.pid} on ")
 
@@ -180,20 +189,15 @@ class TestCell:
         assert (described["study"], described["overrides"]) == ("negatives", ["data.fold=0", "encoder=tiny"])
         assert described["options"]["model.width"] == 16
         assert "trainer.devices" not in described["options"]
-        assert saved_run([f"resume={folder}"]).model.width == 16
-
-
-def environment() -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    return own | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", "PYTHONPATH": str(CONF.parent)}
+        assert saved_run([f"resume={folder}"]).model["width"] == 16
 
 
 def test_a_study_from_the_command_line(
     synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of two cells fails in its Trainer; the next start tries only that one."""
+    """One of two runs fails in its Trainer; the next start tries only that one."""
     monkeypatch.chdir(tmp_path)
-    options = small_run(synthetic_root, "data.fold=0", "data.train_negatives=true")
+    options = short_run(synthetic_root, "data.fold=0", "data.train_negatives=true")
     arguments = ["-m", "+sweep=negatives", *options, "trainer.limit_train_batches=-1.0,1"]
     monkeypatch.setattr(sys, "argv", ["train", *arguments, "--dry-run"])
     train.main()

@@ -17,7 +17,7 @@ import pytest
 from rsna_det.config.compose import CONF
 from rsna_det.config.console import set_up
 from rsna_det.studies.plan import Study, launched_study, plan_study
-from tests.short_runs import small_run
+from tests.short_runs import short_run
 
 HERE = Path(__file__).parent
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "scancel", "munged")
@@ -70,7 +70,7 @@ def test_a_killed_job_goes_on_when_the_sweep_is_started_again(
     slurm: dict[str, str], synthetic_root: Path, tmp_path: Path
 ) -> None:
     set_up()
-    options = small_run(synthetic_root, "trainer.max_epochs=20", f"paths.studies={tmp_path / 'studies'}")
+    options = short_run(synthetic_root, "trainer.max_epochs=20", f"paths.studies={tmp_path / 'studies'}")
     launcher = [f"hydra.launcher.{option}" for option in ("mem_gb=2", "cpus_per_task=1", "timeout_min=30")]
     arguments = ["+sweep=negatives", *options]
     command = [sys.executable, "-m", "rsna_det.train", "-m", *arguments, "hydra/launcher=slurm", *launcher]
