@@ -10,10 +10,9 @@ import pytest
 
 from experiments.reporting.study_report import StudyReport
 from rsna_det import dashboard
-from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.dashboard import variant_options, ws
-from rsna_det.studies.__main__ import _cell_overrides
+from rsna_det.studies.launchers import sweep_overrides
 from rsna_det.studies.plan import plan_study, record_launch
 from tests.short_runs import short_run
 
@@ -22,20 +21,20 @@ from tests.short_runs import short_run
 def test_a_studys_variants_are_told_apart_by_the_option_that_its_report_names(name: str) -> None:
     set_up()
     report: StudyReport = importlib.import_module(f"experiments.{name}").REPORT
-    cells = _cell_overrides([f"sweep={name}", "data.root=somewhere", "data.fold=0"])
-    configs = [compose_config("train", [*overrides, "+run_dir=."]) for overrides in (cells[0], cells[-1])]
-    assert variant_options(configs) == [report.option]
+    runs = sweep_overrides([f"sweep={name}", "data.root=somewhere", "data.fold=0"])
+    variants = [dashboard._composed(overrides) for overrides in (runs[0], runs[-1])]
+    assert variant_options(variants) == [report.option]
 
 
 def test_two_options_where_one_does_not_tell_all_apart() -> None:
     set_up()
-    configs = []
+    variants = []
     for levels in ("[2,3,4,5,6,7]", "[3,4,5,6,7]"):
         for dropout in (0, 0.5):
-            options = [f"model.levels={levels}", f"model.dropout_global={dropout}", "+run_dir=.", "data.root=somewhere"]
-            configs.append(compose_config("train", options))
-    assert sorted(variant_options(configs)) == ["model.dropout_global", "model.levels"]
-    assert variant_options(configs[:1]) == variant_options([]) == []
+            options = [f"model.levels={levels}", f"model.dropout_global={dropout}", "data.root=somewhere"]
+            variants.append(dashboard._composed(options))
+    assert sorted(variant_options(variants)) == ["model.dropout_global", "model.levels"]
+    assert variant_options(variants[:1]) == variant_options([]) == []
 
 
 @pytest.fixture(scope="module")

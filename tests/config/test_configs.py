@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_config, parameters_of
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import set_up
-from rsna_det.config.options import TrainOptions
+from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.config.roles import flat_options, role_of
 from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.runs.session import run
 
@@ -50,8 +51,10 @@ def composed(*overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids="/".join)
-def test_every_choice_composes_and_fits_its_targets(group: str, choice: str) -> None:
-    check_config(composed(f"{group}={choice}", *EXTRA.get((group, choice), [])), TrainOptions)
+def test_every_choice_composes_fits_its_targets_and_has_roles(group: str, choice: str) -> None:
+    options = check_config(composed(f"{group}={choice}", *EXTRA.get((group, choice), [])), TrainOptions)
+    for key, _ in flat_options(as_plain(options)):
+        role_of(key)
 
 
 @pytest.mark.parametrize("data", ["rsna", "synthetic"])

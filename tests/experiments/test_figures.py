@@ -15,7 +15,7 @@ from PIL import Image
 
 import experiments
 from experiments import augmented_examples, challenge, edge_third_rotation, ensemble_diagram, samples
-from experiments.reporting.command import FigureReport, figure_config, main
+from experiments.reporting.command import FigureReport, figure_options, main
 from experiments.reporting.runs import finished_variants, score_seed
 from experiments.reporting.study_report import Part
 from rsna_det.config.console import set_up
@@ -30,7 +30,7 @@ MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "FIGURE 
 def parts_of(figure: FigureReport, folder: Path, *overrides: str) -> list[Part]:
     set_up()
     folder.mkdir(exist_ok=True)
-    return list(figure.parts(figure_config(figure, [f"paths.studies={folder}", *overrides]), folder))
+    return list(figure.parts(figure_options(figure, [f"paths.studies={folder}", *overrides]), folder))
 
 
 def picture(part: Part) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_label_tables_suffice_for_table_1(synthetic_root: Path, tmp_path: Path) 
 def test_options_that_would_not_act_are_refused(figure: FigureReport, overrides: list[str], message: str) -> None:
     set_up()
     with pytest.raises(ConfigError, match=message):
-        figure_config(figure, overrides)
+        figure_options(figure, overrides)
 
 
 def test_augmented_examples_has_a_column_a_set(synthetic_root: Path, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_diagram_has_the_predictions_numbers(tmp_path: Path) -> None:
 
 
 def test_the_diagram_without_a_prediction_is_that_of_the_study(tmp_path: Path) -> None:
-    found = ensemble_diagram._of_study(figure_config(ensemble_diagram.FIGURE, [f"paths.studies={tmp_path}"]))
+    found = ensemble_diagram._of_study(figure_options(ensemble_diagram.FIGURE, [f"paths.studies={tmp_path}"]))
     assert found.name == "heavy_aug_customrot"
     assert {fold: len(epochs) for fold, epochs in found.checkpoints.items()} == dict.fromkeys(range(4), 16)
     assert (found.point.nms_iou, found.point.cut, found.point.image_size) == (0.05, 0.15, 512)
