@@ -6,7 +6,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 STUDY ?=
 
-.PHONY: help setup demo test lint format report bench lock clean
+.PHONY: help setup demo test fuzz lint format report bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -25,8 +25,11 @@ demo: setup ## write synthetic radiographs, train on them, print the mAP (about 
 	$(BIN)/python -m rsna_det.train experiment=heavy_aug_norot data=synthetic data.image_size=256 \
 		encoder=efficientnet_lite0 model=small optimizer=short trainer=cpu trainer.max_epochs=8 score_untrained=true
 
-test: setup ## all tests
+test: setup ## all tests, the same examples every time
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+fuzz: setup ## the property tests with ten times as many examples, others every time
+	$(BIN)/python -m pytest -n $(WORKERS) -m hypothesis --hypothesis-profile=fuzz
 
 lint: setup ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
 from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError
-from rsna_det.files.output_lock import in_use
+from rsna_det.files.locks import in_use
 
 log = logging.getLogger(__name__)
 

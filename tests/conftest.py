@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# How long examples take says something about the machine, not about the code.
+_UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+# The same examples every time, so that `make test` gives everybody the same answer.
+settings.register_profile("default", derandomize=True, database=None, max_examples=100, **_UNTIMED)
+# Other examples every time, and ten times as many: `make fuzz`, or `--hypothesis-profile=fuzz`.
+settings.register_profile("fuzz", derandomize=False, max_examples=1000, print_blob=True, **_UNTIMED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")

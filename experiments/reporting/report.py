@@ -19,7 +19,7 @@ from rsna_det.config.console import errors_as_messages, set_up
 from rsna_det.drawing.figures import interval_figure
 from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import whole_file, write_text
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.tables import markdown_table
 from rsna_det.studies.plan import PLACES, launched_study
 
 REPORT_FOLDER = "report"

@@ -19,8 +19,7 @@ from rsna_det.evaluation.operating_report import OperatingReport, make_report, u
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.statistics.bootstrap import bootstrap_mean, paired_difference
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table
-from rsna_det.files.atomic import write_csv
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.tables import markdown_table, write_csv
 from rsna_det.predict.folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from rsna_det.drawing.figures import calibration_figure, froc_figure
 from rsna_det.evaluation.operating_report import OperatingReport, units_in_words
-from rsna_det.files.atomic import write_csv, write_text
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.atomic import write_text
+from rsna_det.files.tables import markdown_table, write_csv
 
 
 def write_report(report: OperatingReport, folder: Path, *, title: str, sections: Mapping[str, str]) -> None:

@@ -12,8 +12,7 @@ from rsna_det.evaluation.grid import Grid
 from rsna_det.evaluation.operating_report import OperatingReport, units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold
 from rsna_det.evaluation.selection import GridPoint, honest_mean
-from rsna_det.files.atomic import write_csv
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.tables import markdown_table, write_csv
 
 _NAMED = 5
 _HONEST = (

@@ -2,25 +2,34 @@
 
 from pathlib import Path
 
+from rsna_det.errors import InvalidValueError, MissingFileError
+from rsna_det.files.reading import readable
+
 
 def matching_paths(place: str, *, option: str) -> list[Path]:
     """The files and folders that a path or a glob names, sorted.
 
-    A name that exists is taken as it is, whatever marks it has; ``~`` is the home folder, ``**`` any depth.
+    A path that exists is taken literally, even with ``*`` in its name; ``~`` is the home folder, ``**`` any depth.
 
     Args:
         place: path or glob.
-        option: that it was given for, named in the error.
+        option: the one that it was given for, named in the error.
 
     Raises:
-        FileNotFoundError: if it matches nothing.
+        InvalidValueError: if it is no glob.
+        MissingFileError: if it matches nothing.
+        StorageError: if it cannot be looked up.
     """
     path = Path(place).expanduser()
-    if path.exists():
-        return [path]
+    with readable(path):
+        if path.exists():
+            return [path]
     if not set(place) & set("*?["):
-        raise FileNotFoundError(f"{option}={place}: there is no such file or folder")
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        raise MissingFileError(f"{option}={place}: there is no such file or folder")
+    try:
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except ValueError as error:
+        raise InvalidValueError(f"{option}={place} is no glob: {error}") from error
     if not found:
-        raise FileNotFoundError(f"{option}={place}: no file or folder matches")
+        raise MissingFileError(f"{option}={place}: no file or folder matches")
     return found

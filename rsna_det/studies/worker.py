@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import cause_of
 from rsna_det.config.options import TrainOptions
-from rsna_det.files.locks import TakenError, holder, lock
+from rsna_det.errors import InUseError
+from rsna_det.files.locks import holder, lock
 from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.identity import identity, run_id
 from rsna_det.studies.records import RunDescription, write_description
@@ -79,8 +80,8 @@ def work_on(config: DictConfig, *, overrides: Sequence[str], train: Train) -> No
                 return
             _describe(config, folder, overrides)
             _attempt(config, folder, train)
-    except TakenError as taken:
-        log.warning("%s is being trained by %s: skipped", folder, taken)
+    except InUseError as taken:
+        log.warning("%s: skipped", taken)
 
 
 def _attempt(config: DictConfig, folder: RunFolder, train: Train) -> None:

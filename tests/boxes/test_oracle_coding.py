@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.boxes.coding import decode, encode
 from tests.oracles import coding as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
+from tests.properties import examples
 
-fast = settings(derandomize=True, database=None, deadline=None, max_examples=300)
 corner = st.integers(0, 256)
 delta = st.floats(-60, 60, width=32, allow_subnormal=False)
 
@@ -37,7 +37,7 @@ def test_thousands_of_random_boxes_encode_as_the_oracle_says() -> None:
 
 
 @given(x=corner, y=corner, width=st.integers(0, 3), height=st.integers(0, 3), size=st.sampled_from([1, 4, 16, 512]))
-@fast
+@examples(300)
 def test_tiny_boxes_count_one_pixel(x: int, y: int, width: int, height: int, size: int) -> None:
     box, anchor = [x, y, x + width, y + height], [8.0, 24.0, 8.0 + size, 24.0 + 2 * size]
     found = encode(boxes=torch.tensor([box], dtype=torch.float32), anchors=torch.tensor([anchor]))
@@ -52,7 +52,7 @@ def test_centre_of_a_tiny_box_is_its_own() -> None:
 
 
 @given(deltas=st.tuples(delta, delta, delta, delta), x=corner, y=corner, width=st.integers(1, 128))
-@fast
+@examples(300)
 def test_decoding_equals_the_oracle(deltas: tuple[float, ...], x: int, y: int, width: int) -> None:
     anchor = [x, y, x + width, y + 32]
     found = decode(deltas=torch.tensor([deltas], dtype=torch.float32), anchors=torch.tensor([anchor]).float())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from rsna_det.boxes.decoding import candidates, detections
 from rsna_det.structures import Candidates, HeadOutputs
 from tests.oracles import decoding as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
+from tests.properties import examples
 
 IMAGE_SIZE = 64
 STANDARD = {"nms_iou": 0.05, "relative_cut": 0.5, "cut": 0.15}  # the published code's numbers
@@ -293,7 +294,7 @@ grid_boxes = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 5), 
 
 
 @given(rows=st.lists(grid_boxes, max_size=8), nms_iou=st.sampled_from([0.0, 0.125, 0.25, 0.5]))
-@settings(derandomize=True, database=None, deadline=None, max_examples=400)
+@examples(400)
 def test_any_boxes_on_a_grid(rows: list[tuple[int, int, int, int, int]], nms_iou: float) -> None:
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h, _ in rows], dtype=np.float32).reshape(-1, 4)
     scores = np.array([row[4] / 8 for row in rows], dtype=np.float32)

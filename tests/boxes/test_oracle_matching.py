@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.boxes.anchors import pyramid_anchors
@@ -20,6 +20,7 @@ from rsna_det.boxes.matching import match_anchors
 from rsna_det.structures import AnchorTargets
 from tests.oracles import matching as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
+from tests.properties import examples
 
 ROUNDING = Fraction(1, 10**6)
 LIMITS = (oracle.NEGATIVE_BELOW, oracle.POSITIVE_FROM)
@@ -162,7 +163,7 @@ grid_box = st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 6), st
     anchors=st.lists(grid_box.filter(lambda box: box[2] > box[0] and box[3] > box[1]), min_size=1, max_size=6),
     boxes=st.lists(st.tuples(grid_box, st.booleans()), max_size=6),
 )
-@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+@examples(500)
 def test_any_boxes_on_a_grid(anchors: list[tuple[int, ...]], boxes: list[tuple[tuple[int, ...], bool]]) -> None:
     corners = np.array([box for box, _ in boxes], dtype=np.float32).reshape(1, -1, 4)
     mask = np.array([exists for _, exists in boxes], dtype=bool).reshape(1, -1)

@@ -22,7 +22,7 @@ from rsna_det.evaluation.measures import (
     matched_detections,
     sensitivity_at,
 )
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.tables import markdown_table
 from rsna_det.structures import Detections
 from tests.oracles import froc as oracle
 from tests.oracles.cases import integer_boxes, near_boxes

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.evaluation.candidate_rows import CandidateRows
@@ -19,6 +19,7 @@ from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
 from tests.oracles import grid as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
+from tests.properties import examples
 
 Boxes = list[list[float]]
 ImageRows = tuple[Boxes, list[float]]
@@ -145,7 +146,7 @@ some_scores = st.lists(st.integers(1, 8).map(lambda k: k / 8), max_size=5)
     relative_cut=st.sampled_from([0.0, 0.5, 0.75]),
     rescale_factor=st.sampled_from([0.5, 1.0, 1.5]),
 )
-@settings(derandomize=True, database=None, deadline=None, max_examples=80)
+@examples(80)
 def test_any_boxes_on_a_grid(
     images: list[tuple[list[float], Boxes, Boxes]], nms_iou: float, relative_cut: float, rescale_factor: float
 ) -> None:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.evaluation.metric import ChallengeMAP, challenge_map, hits, image_scores
 from rsna_det.structures import Detections
 from tests.oracles import metric as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
+from tests.properties import examples
 
 Boxes = list[list[float]]
 
@@ -194,7 +195,7 @@ grid_box = st.tuples(cell, cell, cell, cell).map(
 
 
 @given(predictions=st.lists(grid_box, max_size=5), truths=st.lists(grid_box, max_size=4))
-@settings(derandomize=True, database=None, deadline=None, max_examples=500)
+@examples(500)
 def test_any_boxes_on_a_grid(predictions: Boxes, truths: Boxes) -> None:
     check([predictions], [truths])
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rsna_det.errors import MissingFileError, StorageError
 from rsna_det.files.atomic import is_disk_full, whole_file, write_text
 
 
@@ -32,7 +33,9 @@ def write_half(file: Path, error: BaseException, **options: str) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [ValueError("not to be written"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [ValueError("not to be written"), KeyboardInterrupt(), MissingFileError("another file")]
+)
 def test_what_else_goes_wrong_passes_and_leaves_nothing(file: Path, error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
         write_half(file, error)
@@ -43,7 +46,7 @@ def test_what_else_goes_wrong_passes_and_leaves_nothing(file: Path, error: BaseE
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
 def test_a_disk_error_names_file_and_remedy(file: Path, number: int) -> None:
-    with pytest.raises(OSError, match=r"table\.csv could not be written \(.*why\): try elsewhere$") as raised:
+    with pytest.raises(StorageError, match=r"table\.csv could not be written \(.*why\): try elsewhere$") as raised:
         write_half(file, OSError(number, "why"), remedy="try elsewhere")
     assert is_disk_full(raised.value) == (number != errno.EACCES)
     assert file.read_text() == "before\n"
@@ -52,7 +55,7 @@ def test_a_disk_error_names_file_and_remedy(file: Path, number: int) -> None:
 
 def test_a_name_that_is_too_long_or_a_folder_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / ("a" * 250), tmp_path / "nowhere" / "file"):
-        with pytest.raises(OSError, match=r"could not be written .*free some space, or check its permissions"):
+        with pytest.raises(StorageError, match=r"could not be written .*free some space, or check its permissions"):
             write_text(path, "text")
     assert list(tmp_path.iterdir()) == []
 

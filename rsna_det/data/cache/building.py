@@ -30,7 +30,7 @@ from rsna_det.data.cache.index import (
 )
 from rsna_det.data.cache.pixels import PixelCache
 from rsna_det.errors import ResourceError
-from rsna_det.files.exclusive import exclusive
+from rsna_det.files.locks import wait_for_lock
 
 _LOG = logging.getLogger(__name__)
 _REMEDY = "run `python -m rsna_det.prepare` again"
@@ -104,7 +104,7 @@ def build_cache(
     folder = cache_folder(root=root, cache_dir=cache_dir, side=side, sources=sources)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder.with_name(f"{folder.name}.lock")):
+        with wait_for_lock(folder.with_name(f"{folder.name}.lock")):
             finished = _open_or_warn(root=root, cache_dir=cache_dir, side=side)
             if finished is not None:
                 return finished

@@ -27,13 +27,12 @@ def to_display(stored: Integer[np.ndarray, "height width"], header: Dataset) -> 
         header: the file's data set.
 
     Raises:
-        ValueError: a lookup table, rescale or window that the standard does not allow.
+        ValueError: a lookup table, rescale or window that the standard does not allow, or that yields no finite
+            grey values.
     """
     base = min(0, int(stored.min()))
     codes = np.arange(base, int(stored.max()) + 1, dtype=np.float64)
-    grey = _voi(_modality(codes, header), header)
-    if grey is None:
-        grey = _stretch(_modality(codes, header), _modality(_ends(stored, header), header))
+    grey = _grey_values(codes, stored, header)
     table = np.rint(grey).clip(0, 255).astype(np.uint8)
     if header.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
@@ -41,6 +40,20 @@ def to_display(stored: Integer[np.ndarray, "height width"], header: Dataset) -> 
         return stored
     shown: UInt8[np.ndarray, "height width"] = table[stored if base == 0 else stored.astype(np.int32) - base]
     return shown
+
+
+def _grey_values(codes: Values, stored: Integer[np.ndarray, "height width"], header: Dataset) -> Values:
+    """Stored values -> grey values from 0 to 255, not yet rounded or clipped."""
+    # The exponential of a narrow SIGMOID window overflows far from its centre; infinity is the right limit there,
+    # since 255 / (1 + infinity) is black.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = _modality(codes, header)
+        grey = _voi(values, header)
+        if grey is None:
+            grey = _stretch(values, _modality(_ends(stored, header), header))
+    if not np.isfinite(grey).all():
+        raise ValueError("its rescale and window yield grey values that are not finite numbers")
+    return grey
 
 
 def _modality(codes: Values, header: Dataset) -> Values:
@@ -51,7 +64,7 @@ def _modality(codes: Values, header: Dataset) -> Values:
     if slope is None or intercept is None:
         return codes
     if float(slope) == 0 or not np.isfinite([float(slope), float(intercept)]).all():
-        raise ValueError(f"RescaleSlope {slope} and RescaleIntercept {intercept} map all pixels to nothing usable")
+        raise ValueError(f"RescaleSlope {slope} and RescaleIntercept {intercept}; expected finite numbers, slope not 0")
     return np.asarray(codes * float(slope) + float(intercept))
 
 
@@ -81,8 +94,8 @@ def _look_up(values: Values, item: Dataset, header: Dataset) -> Values:
     entries = _lut_entries(item, header, count=count, depth=depth)
     if not 8 <= depth <= 16 or len(entries) < count:
         raise ValueError(f"a lookup table of {depth} bits with {len(entries)} of its {count} entries")
-    index = np.rint(values).astype(np.int64) - first
-    return np.asarray(entries[index.clip(0, count - 1)])
+    index = (np.rint(values) - first).clip(0, count - 1).astype(np.int64)
+    return np.asarray(entries[index])
 
 
 def _lut_entries(item: Dataset, header: Dataset, *, count: int, depth: int) -> Values:

@@ -24,7 +24,7 @@ from rsna_det.data.cache.decoding_pool import DecodingTask, decode
 from rsna_det.data.cache.index import IMAGE_FOLDER, digest, find_sources, read_index
 from rsna_det.data.cache.pixels import DicomSource, PixelCache, PixelSource
 from rsna_det.data.dicom.reading import DicomError, find_dicoms
-from rsna_det.files.exclusive import exclusive
+from rsna_det.files.locks import wait_for_lock
 
 
 @pytest.fixture
@@ -161,13 +161,13 @@ def test_a_stopped_build_is_gone_on_with(root: Path, tmp_path: Path, decoded: li
 _SLOW_BUILD = """
 import sys, time
 from pathlib import Path
-from rsna_det.data import cache
-cache._BLOCK = 2
+from rsna_det.data.cache import building
+building._BLOCK = 2
 def tell(done, total):
     print(done, flush=True)
     time.sleep(0.05)
 if __name__ == "__main__":
-    cache.build_cache(root=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), side=32, workers=1, progress=tell)
+    building.build_cache(root=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]), side=32, workers=1, progress=tell)
 """
 
 
@@ -360,7 +360,7 @@ def test_the_second_builder_waits_for_the_first(
     decoded.clear()
     built: list[PixelCache] = []
     builders = [threading.Thread(target=lambda: built.append(_build(root, tmp_path))) for _ in range(2)]
-    with caplog.at_level(logging.WARNING), exclusive(lock):
+    with caplog.at_level(logging.WARNING), wait_for_lock(lock):
         for builder in builders:
             builder.start()
         while len(caplog.records) < 2:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.data.cache.resize import fit_square, square_scale
+from tests.properties import examples
 
 
 def area_average(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -62,7 +63,7 @@ def test_an_edge_keeps_its_place_when_enlarged() -> None:
     assert (big[:, 7] + big[:, 8] == 200).all()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(height=st.integers(1, 23), width=st.integers(1, 23), side=st.integers(1, 23), seed=st.integers(0, 9))
 def test_shrinking_is_area_averaging_at_exactly_the_scale(height: int, width: int, side: int, seed: int) -> None:
     side = min(side, max(height, width))

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
 from rsna_det.data.dicom.greyscale import to_display
+from tests.properties import examples
 
 
 def header(*, bits: int = 12, signed: bool = False, photometric: str = "MONOCHROME2", **tags: object) -> Dataset:
@@ -104,7 +105,9 @@ def test_an_empty_window_is_none() -> None:
 def standard_window(value: float, centre: float, width: float, function: str) -> float:
     """PS3.3, C.11.2.1.2 and C.11.2.1.3, for an output of 0..255."""
     if function == "SIGMOID":
-        return 255 / (1 + math.exp(-4 * (value - centre) / width))
+        exponent = -4 * (value - centre) / width
+        # Beyond 709 the exponential is no floating-point number any more, and the grey value is 0 to 300 places.
+        return 0 if exponent > 709 else 255 / (1 + math.exp(exponent))
     if function == "LINEAR":
         if value <= centre - 0.5 - (width - 1) / 2:
             return 0
@@ -118,7 +121,7 @@ def standard_window(value: float, centre: float, width: float, function: str) ->
     return ((value - centre) / width + 0.5) * 255
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     values=st.lists(st.integers(-2000, 4000), min_size=1, max_size=6),
     centre=st.integers(-3000, 5000),
@@ -138,6 +141,14 @@ def test_windows_follow_the_standard(
         expected = [255 - value for value in expected]
     got = shown(row(*values, dtype=np.int16), dataset)
     assert np.abs(np.array(got) - np.array(expected)).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("width", [2, 1e-9, 1e-300])
+def test_a_narrow_sigmoid_is_a_step(width: float) -> None:
+    # exp(-4 (v - 365) / 2) is exp(-4) = 0.0183 at 367 -> 250.4; at -5 it is exp(740), which no float holds.
+    tags = {"WindowCenter": 365, "WindowWidth": width, "VOILUTFunction": "SIGMOID"}
+    above = 250 if width == 2 else 255
+    assert shown(row(-5, 365, 367, 4000, dtype=np.int16), header(bits=16, signed=True, **tags)) == [0, 128, above, 255]
 
 
 def test_voi_lut_maps_by_table_and_goes_before_a_window() -> None:
@@ -179,6 +190,8 @@ def test_modality_lut_comes_first_and_takes_negative_values() -> None:
     ("tags", "message"),
     [
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "RescaleSlope"),
+        ({"RescaleSlope": "1e308", "RescaleIntercept": 5}, "not finite"),
+        ({"WindowCenter": 5, "WindowWidth": float("nan"), "VOILUTFunction": "SIGMOID"}, "not finite"),
         ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "CUBIC"),
         ({"VOILUTSequence": lut([1, 2], count=4, first=0, depth=16)}, "2 of its 4 entries"),

@@ -28,6 +28,7 @@ from pydicom.uid import (
 )
 
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph, read_size
+from tests.properties import examples
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 
@@ -275,7 +276,7 @@ def test_cut_compressed_pixels_are_called_that(tmp_path: Path) -> None:
         read_radiograph(path)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     kind=st.sampled_from([ExplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, JPEG2000]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rsna_det.data.labels.csv_tables import LabelError
 from rsna_det.data.labels.folds import assign_folds, fold_report, read_folds, with_folds
 from rsna_det.data.labels.reading import read_labels
 from rsna_det.structures import Category
+from tests.properties import examples
 
 A, N, O = (int(category) for category in (Category.ABNORMAL, Category.NORMAL, Category.OPACITY))  # noqa: E741
 
@@ -39,7 +40,7 @@ def many(seed: int, *, images: int = 300, patients: int = 90) -> pd.DataFrame:
     return frame([(int(rng.choice([A, N, O], p=[0.45, 0.33, 0.22])), patient) for patient in known])
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(seed=st.integers(0, 2**32 - 1), num_folds=st.integers(2, 6))
 def test_no_true_patient_is_on_both_sides(seed: int, num_folds: int) -> None:
     images = many(seed % 1000)
@@ -169,7 +170,7 @@ def test_the_report_counts_images_boxes_and_shared_patients() -> None:
     assert report["shared_positives_percent"].tolist() == pytest.approx([50, 50, 100, 60])
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(seed=st.integers(0, 1000))
 def test_shared_images_by_the_definition(seed: int) -> None:
     images = many(seed, images=60, patients=20)

@@ -1,7 +1,21 @@
-"""Tables in Markdown."""
+"""Tables as CSV files and in Markdown."""
+
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from rsna_det.files.atomic import whole_file
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table's columns, whole or not at all.
+
+    Raises:
+        StorageError: if it cannot be written; the message names the file.
+    """
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rsna_det.files.json_files import read_object
+from rsna_det.errors import DataError, MissingFileError, StorageError
+from rsna_det.files.json import read_object
 
 
 def test_an_object_is_read(tmp_path: Path) -> None:
@@ -18,12 +19,20 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b"{", "Expecting property name"),
         (b"", "Expecting value"),
         (b"\xda\xff", "can't decode"),
-        (b"[1]", "it lacks epochs"),
-        (b"3", "it lacks epochs"),
+        (b"[1]", "it holds no object"),
+        (b"3", "it holds no object"),
         (b"{}", "it lacks epochs"),
     ],
 )
 def test_a_damaged_one_is_named_with_the_remedy(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"a\.json is damaged \(.*{message}.*\): train it anew"):
+    with pytest.raises(DataError, match=rf"a\.json is damaged \(.*{message}.*\): train it anew"):
         read_object(tmp_path / "a.json", needed=["epochs"], remedy="train it anew")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"a\.json: there is no such file"):
+        read_object(tmp_path / "a.json", needed=["epochs"], remedy="")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(StorageError, match=r"a\.json cannot be read \(Is a directory\): check its permissions"):
+        read_object(tmp_path / "a.json", needed=["epochs"], remedy="")
