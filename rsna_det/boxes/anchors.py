@@ -39,9 +39,7 @@ def pyramid_anchors(
         ValueError: if the numbers of sizes and levels differ.
     """
     if len(feature_sizes) != len(levels):
-        raise ValueError(
-            f"expected one feature size per level, got {len(feature_sizes)} for levels {tuple(levels)}"
-        )
+        raise ValueError(f"expected one feature size per level, got {len(feature_sizes)} for levels {tuple(levels)}")
     return _cached_anchors(image_size, tuple(feature_sizes), tuple(levels), str(device))
 
 
