@@ -37,5 +37,9 @@ class ResourceError(RsnaDetError, RuntimeError):
     """A machine that lacks what was asked for: memory, a GPU, a package."""
 
 
+class DownloadError(RsnaDetError, ConnectionError):
+    """A download that failed."""
+
+
 class DivergedError(RsnaDetError, FloatingPointError):
     """A training whose loss is no longer finite."""

@@ -1,9 +1,8 @@
 """The nouns of the data flow: what one stage hands to the next.
 
-Every arrow of the flow described in :mod:`rsna_det` is one of these dataclasses. Ragged lists are padded
-tensors with a boolean mask. "Network pixels" are pixels of the padded square image that the network sees,
-"source pixels" those of the radiograph as it lies on disk (1024 x 1024 in the challenge). Boxes are always
-``x1, y1, x2, y2``.
+Every arrow of the flow described in :mod:`rsna_det` is one of these dataclasses. Lists of unequal length are padded
+tensors with a boolean mask. "Network pixels" are pixels of the padded square image that the network sees, "source
+pixels" those of the radiograph on disk (1024 x 1024 in the challenge). Boxes are always ``x1, y1, x2, y2``.
 """
 
 from collections.abc import Callable
@@ -36,22 +35,22 @@ CATEGORY_LABELS: dict[Category, str] = {
 }
 
 UNKNOWN_PATIENT = "image:"
-"""Prefix of the patient made up for an image whose patient is not known: a group of its own."""
+"""Prefix of the placeholder for an unknown true patient; each such image forms a group of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One radiograph as the network gets it, with its labels.
+    """One radiograph as the network sees it, with its labels.
 
     Attributes:
         image: grey values of the padded square image, after augmentation.
-        boxes: label boxes in network pixels, after augmentation (some may have been dropped).
-        source_boxes: label boxes as the challenge gives them, in source pixels: the truth to score against.
+        boxes: label boxes in network pixels, after augmentation, which may have dropped some.
+        source_boxes: the challenge's label boxes in source pixels: the ground truth to score against.
         category: category of the whole image.
-        image_id: the challenge's ``patientId``, which names an image and not a patient.
+        image_id: the challenge's ``patientId``, which identifies an image, not a patient.
         source_size: height and width of the radiograph in source pixels.
-        fold: the fold in which the image is validated; -1 for an image outside all folds.
-        true_patient: the person, where a map is given; else a name derived from the image's id.
+        fold: the fold that validates the image; -1 outside all folds.
+        true_patient: from the patient map; without one, a placeholder derived from the image's id.
     """
 
     image: UInt8[Tensor, "1 side side"]
@@ -66,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples stacked, their boxes padded to the longest list (see :class:`Sample` for the fields).
+    """Stacked samples, their boxes padded to the longest list (see :class:`Sample` for the fields).
 
     Padded rows of ``boxes`` and ``source_boxes`` are zero, and False in their mask.
     """
@@ -101,13 +100,13 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOutputs:
-    """What the network says of every anchor and of the whole image, before any decoding.
+    """The network's outputs for every anchor and for the whole image, before decoding.
 
     Attributes:
-        box_logits: logit of "this anchor holds an opacity".
-        box_deltas: box relative to its anchor, in the units of :mod:`rsna_det.boxes.coding`.
-        global_logits: logits of the three categories; None for a model without the global head.
-        feature_sizes: height and width of each pyramid level's map, finest first: anchors are laid out from these.
+        box_logits: logit of an opacity at the anchor.
+        box_deltas: box relative to its anchor, as :mod:`rsna_det.boxes.coding` encodes it.
+        global_logits: logits of the three categories; None without the global head.
+        feature_sizes: height and width of each pyramid level's map, finest first, from which the anchors are laid out.
     """
 
     box_logits: Float[Tensor, "batch anchors 1"]
@@ -122,7 +121,7 @@ class AnchorTargets:
 
     Attributes:
         labels: 1 positive, 0 negative, -1 ignored.
-        box_index: for a positive anchor the row of its box in the image's padded boxes; undefined elsewhere.
+        box_index: row of a positive anchor's box in the image's padded boxes; undefined for other anchors.
     """
 
     labels: Int8[Tensor, "batch anchors"]
@@ -131,7 +130,7 @@ class AnchorTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The unweighted terms of the multi-task loss, one value an image (or their means, as scalars)."""
+    """The unweighted terms of the multi-task loss: one value per image, or their means as scalars."""
 
     box_class: Float[Tensor, " *batch"]
     box_regression: Float[Tensor, " *batch"]
@@ -140,13 +139,13 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """The best-scored decoded boxes of each image before NMS, in falling order of score.
+    """The highest-scoring decoded boxes of each image before NMS, by descending score.
 
     Attributes:
         boxes: in source pixels, clipped to the radiograph; zero where padded.
         scores: zero where padded.
         mask: False where padded.
-        counts_before_cap: candidates above the score floor, before only the best were kept.
+        counts_before_cap: candidates above the score floor, before the cap on their number.
     """
 
     boxes: Float[Tensor, "batch candidates 4"]
@@ -157,7 +156,7 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class Detections:
-    """The final boxes of one image in source pixels, in falling order of score."""
+    """The final boxes of one image in source pixels, by descending score."""
 
     boxes: Float[Tensor, "detections 4"]
     scores: Float[Tensor, " detections"]

@@ -1,1 +1,1 @@
-"""Everything that knows boxes and learns nothing: pure functions."""
+"""Box geometry without learned parameters: pure functions."""

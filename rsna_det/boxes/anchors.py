@@ -1,4 +1,4 @@
-"""From the sizes of the feature maps to the anchors, level by level."""
+"""Feature map sizes -> anchors, level by level."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 RATIOS = (0.5, 1.0, 2.0)
-"""Height by width of the anchors (RetinaNet's, as in the published code)."""
+"""Height / width of the anchors (RetinaNet's, as in the published code)."""
 
 SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
-"""Sizes of the anchors of one level, in units of its base size."""
+"""Anchor sizes of one level, relative to its base size."""
 
 ANCHORS_PER_CELL = len(RATIOS) * len(SCALES)
 
@@ -26,20 +26,20 @@ def pyramid_anchors(
     """Anchors of all levels as ``x1, y1, x2, y2`` in network pixels.
 
     The base size of level ``n`` is ``2**(n + 2)``: 16 pixels at P2, 512 at P7. Some encoders' maps are not exactly
-    image size / 2**n (unpadded convolutions), so the step on each axis is image size / map size. The order is that
-    of the heads' outputs: level by level, then by row, column, ratio and scale. Published code's numbers.
+    image size / 2**n (unpadded convolutions), so the step on each axis is image size / map size. Anchors have the order
+    of the heads' outputs: level, row, column, ratio, scale. Numbers of the published code.
 
     Args:
         image_size: side of the square image in network pixels.
         feature_sizes: height and width of each level's map.
-        levels: the levels' numbers, 2 for P2.
-        device: where the anchors shall lie; they are kept there for the next call.
+        levels: numbers of the levels, 2 for P2.
+        device: of the anchors, which stay cached there for the next call.
 
     Raises:
-        ValueError: if there are not as many sizes as levels.
+        ValueError: if the numbers of sizes and levels differ.
     """
     if len(feature_sizes) != len(levels):
-        raise ValueError(f"expected one feature size a level, got {len(feature_sizes)} for levels {tuple(levels)}")
+        raise ValueError(f"expected one feature size per level, got {len(feature_sizes)} for levels {tuple(levels)}")
     return _cached_anchors(image_size, tuple(feature_sizes), tuple(levels), str(device))
 
 
@@ -62,7 +62,7 @@ def _level_anchors(image_size: int, feature_size: tuple[int, int], level: int) -
 
 
 def _cell_sizes(level: int) -> Float[Tensor, "anchors_per_cell 2"]:
-    """Width and height of the anchors of one cell: equal areas over the ratios."""
+    """Width and height of the anchors of one map cell; all ratios of a scale have equal areas."""
     sides = 2 ** (level + 2) * torch.tensor(SCALES, dtype=torch.float64)
     roots = torch.tensor(RATIOS, dtype=torch.float64).sqrt()
     return torch.stack([sides / roots[:, None], sides * roots[:, None]], dim=-1).reshape(-1, 2)

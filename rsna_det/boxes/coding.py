@@ -1,4 +1,4 @@
-"""Between boxes and what the regression head predicts: a box relative to its anchor."""
+"""Boxes <-> the regression head's units: a box relative to its anchor."""
 
 import math
 
@@ -7,17 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 DELTA_SCALES = (0.1, 0.1, 0.2, 0.2)
-"""What dx, dy, dw and dh are divided by, so that targets are of order one (the published code's numbers)."""
+"""Divisors of dx, dy, dw and dh that bring targets to the order of one (numbers of the published code)."""
 
 SMALLEST_TARGET_SIDE = 1.0
-"""Network pixels: a target's width and height count at least this much, or the logarithm has no floor."""
+"""Network pixels: lower bound of a target's width and height, so that their logarithms stay bounded."""
 
 LARGEST_LOG_RATIO = math.log(1000 / 16)
-"""An untrained or diverging head may ask for any size: no box grows beyond this multiple of its anchor."""
+"""Upper bound of a box's size relative to its anchor: an untrained or diverging head may predict any size."""
 
 
 def encode(*, boxes: Float[Tensor, "boxes 4"], anchors: Float[Tensor, "boxes 4"]) -> Float[Tensor, "boxes 4"]:
-    """Deltas ``dx, dy, dw, dh`` that lead from each anchor to its box, both ``x1, y1, x2, y2`` in network pixels."""
+    """Deltas ``dx, dy, dw, dh`` from each anchor to its box, both ``x1, y1, x2, y2`` in network pixels."""
     anchor_sizes = anchors[:, 2:] - anchors[:, :2]
     sizes = boxes[:, 2:] - boxes[:, :2]
     offsets = (boxes[:, :2] + sizes / 2 - anchors[:, :2] - anchor_sizes / 2) / anchor_sizes
@@ -26,7 +26,7 @@ def encode(*, boxes: Float[Tensor, "boxes 4"], anchors: Float[Tensor, "boxes 4"]
 
 
 def decode(*, deltas: Float[Tensor, "*boxes 4"], anchors: Float[Tensor, "*boxes 4"]) -> Float[Tensor, "*boxes 4"]:
-    """Boxes ``x1, y1, x2, y2`` in network pixels, not clipped, that the deltas lead to from the anchors."""
+    """Boxes ``x1, y1, x2, y2`` in network pixels, not clipped: the anchors moved by the deltas."""
     scaled = deltas * deltas.new_tensor(DELTA_SCALES)
     anchor_sizes = anchors[..., 2:] - anchors[..., :2]
     centres = anchors[..., :2] + anchor_sizes / 2 + scaled[..., :2] * anchor_sizes

@@ -1,7 +1,7 @@
-"""From head outputs to detections: score floor, best candidates, NMS, relative cut, cut. The one place that does it.
+"""Head outputs -> candidates -> detections: score floor, cap, NMS, relative cut, cut.
 
-Validation, evaluation and prediction all call these two functions on the same candidates, so that their numbers agree.
-The numbers to call them with are configured (``decoding`` in ``conf/train.yaml``).
+Validation, evaluation and prediction all decode through these functions, so their numbers agree. ``decoding`` in
+``conf/train.yaml`` configures them.
 """
 
 import math
@@ -21,15 +21,15 @@ from rsna_det.structures import Candidates, Detections, HeadOutputs
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingSettings:
-    """The numbers between scored anchors and detections.
+    """How scored anchors become detections.
 
     Attributes:
-        score_floor: scores that are not above it are never looked at.
-        max_candidates: boxes of one image that reach NMS, the best-scored.
-        nms_iou: of two boxes that overlap by more, the better scored stays.
-        relative_cut: a box scored below this share of its image's best is dropped.
-        cut: a box counts only if its score is above.
-        cut_grid: lowest cut, highest cut and the step between them, where the best of several is sought.
+        score_floor: only boxes with a score above it become candidates.
+        max_candidates: cap on the candidates of an image; those of highest score stay.
+        nms_iou: of two boxes whose IoU is higher, the one of higher score stays.
+        relative_cut: a box is dropped if its score is below this share of its image's highest.
+        cut: the score threshold; a box stays if its score is above.
+        cut_grid: lowest and highest cut and the step between, for the search of the best cut.
 
     Raises:
         InvalidValueError: for a number out of range.
@@ -59,7 +59,7 @@ class DecodingSettings:
 
     @property
     def cuts(self) -> list[float]:
-        """The cuts of the grid, rounded so that they read as they were meant."""
+        """The cuts of the grid, rounded so that 0.1 + 0.2 reads 0.3."""
         lowest, highest, step = self.cut_grid
         count = math.floor((highest - lowest) / step + 1e-9) + 1
         return [round(lowest + i * step, 6) for i in range(count)]
@@ -90,19 +90,17 @@ def candidates(
     score_floor: float,
     max_candidates: int,
 ) -> Candidates:
-    """Decode the best-scored anchors of each image into boxes in source pixels.
+    """Decode the highest-scoring anchors of each image into boxes in source pixels.
 
-    Equal scores are taken in the order of the anchors. A box that has no area left inside the radiograph is not a
-    candidate.
+    Equal scores keep the order of the anchors. A box without area inside the radiograph is no candidate.
 
     Args:
         outputs: of the network.
-        anchors: in the order of the outputs, network pixels.
-        image_size: side of the square that the network saw, network pixels; the radiograph fills it from the top
-            left corner.
+        anchors: network pixels, in the order of the outputs.
+        image_size: side of the square network image, network pixels; the radiograph fills it from the top left corner.
         source_sizes: height and width of each radiograph, source pixels.
-        score_floor: only scores above count.
-        max_candidates: so many of the best are kept for each image.
+        score_floor: as in :class:`DecodingSettings`.
+        max_candidates: likewise.
     """
     scores = outputs.box_logits.squeeze(-1).float().sigmoid()
     above_floor = scores > score_floor
@@ -122,17 +120,17 @@ def detections(
     relative_cut: float,
     cut: float,
 ) -> Detections:
-    """Final boxes of one image, in falling order of score.
+    """Final boxes of one image, by descending score.
 
     Args:
         boxes: the image's candidates in source pixels.
         scores: their scores.
-        nms_iou: of two boxes that overlap by more, only the better scored stays.
-        relative_cut: a box scored below this share of the image's best is dropped.
-        cut: a box counts only if its score is above.
+        nms_iou: as in :class:`DecodingSettings`.
+        relative_cut: likewise.
+        cut: likewise.
     """
-    # Before NMS and not after: a box is only ever suppressed by a better one, so that the same boxes stay.
-    # In float64, since in float32 a score or an IoU just beside a limit would be taken for the limit itself.
+    # Cuts before NMS keep the same boxes as cuts after it, since only a box of higher score suppresses another.
+    # In float64: in float32 a score or IoU right next to a threshold would round onto it.
     exact = scores.double()
     best = exact.max() if len(exact) else exact.new_zeros(())
     strong = (exact >= relative_cut * best) & (exact > cut)
@@ -142,7 +140,7 @@ def detections(
 
 
 def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, cut: float) -> list[Detections]:
-    """:func:`detections` of every image of a batch, on the CPU: a GPU's NMS may round the other way."""
+    """:func:`detections` of every image of a batch, on the CPU, since NMS on a GPU may round differently."""
     boxes, scores, mask = batch.boxes.cpu(), batch.scores.cpu(), batch.mask.cpu()
     return [
         detections(boxes=b[m], scores=s[m], nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
@@ -153,8 +151,8 @@ def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, 
 def _top_in_anchor_order(
     scores: Float[Tensor, "batch anchors"], count: int
 ) -> tuple[Float[Tensor, "batch count"], Int[Tensor, "batch count"]]:
-    """The best scores in falling order, equal ones by the anchor's number (``topk`` alone leaves ties open)."""
-    # Different float32 scores differ by 6e-8 of themselves or more: 200,000 steps of 1e-13 only ever break ties.
+    """The highest scores in descending order, ties by the anchor's number (``topk`` alone leaves them open)."""
+    # Distinct float32 scores differ by a factor of 6e-8 or more, so 200,000 steps of 1e-13 only break ties.
     order = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float64)
     top = (scores.double() * (1 - 1e-13 * order)).topk(count, dim=1).indices
     return scores.gather(1, top), top
@@ -166,7 +164,7 @@ def _compact(
     mask: Bool[Tensor, "batch top"],
     counts: Int[Tensor, " batch"],
 ) -> Candidates:
-    """Move what the mask keeps to the front of each row and cut the rows to the longest."""
+    """Move what the mask keeps to the front of each row, and shorten the rows to the longest."""
     longest = max(mask.sum(dim=1).tolist(), default=0)
     order = (~mask).int().argsort(dim=1, stable=True)[:, :longest]
     mask = mask.gather(1, order)

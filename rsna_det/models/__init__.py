@@ -1,1 +1,1 @@
-"""From images to head outputs."""
+"""Images -> head outputs."""

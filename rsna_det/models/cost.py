@@ -1,7 +1,7 @@
-"""What a network costs, counted and not measured: parameters, operations, and what a training step keeps in memory.
+"""The cost of a network, counted instead of measured: parameters, operations, memory kept by a training step.
 
-The network is laid out on torch's meta device, which has shapes and no numbers: nothing is computed, no weights are
-fetched, and the largest encoder at 1,024 px takes a second on any machine.
+The network is built on torch's meta device, which has shapes but no values: nothing is computed or downloaded, and the
+largest encoder at 1,024 px takes a second on any machine.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,15 @@ _MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of one image.
+    """The cost of one image.
 
     Attributes:
         encoder_mparams: parameters of the encoder in millions.
-        model_mparams: parameters of the whole network in millions.
-        encoder_gflops: 10^9 floating-point operations of the encoder's forward pass (a multiplication and an addition
-            are two).
+        model_mparams: the same of the whole network.
+        encoder_gflops: 10^9 floating-point operations of the encoder's forward pass; a multiply-add counts as two.
         model_gflops: the same of the whole network.
-        activations_mib: what the forward pass keeps for the backward pass in float32, parameters not included. The
-            peak of a step is higher: gradients, the optimizer and the kernels' own room come on top.
+        activations_mib: what the forward pass keeps for the backward pass in float32, without the parameters. A step's
+            peak is higher: gradients, the optimizer and the kernels' workspace come on top.
     """
 
     encoder_mparams: float
@@ -38,14 +37,14 @@ class Cost:
 
 
 def network_cost(make: Callable[[], MultiTaskRetinaNet], *, image_size: int) -> Cost:
-    """Count what a network costs for one image.
+    """Count the cost of one image.
 
     Args:
-        make: makes the network; it is called where new tensors have no numbers, so it must not read weights.
+        make: builds the network on the meta device, so it must not read weights.
         image_size: side of the square image, network pixels.
 
     Raises:
-        ValueError: if the image is too small for the encoder.
+        InvalidValueError: if the image is too small for the encoder.
     """
     with torch.device("meta"):
         network = make()
@@ -64,7 +63,7 @@ def network_cost(make: Callable[[], MultiTaskRetinaNet], *, image_size: int) -> 
 
 
 def millions_of_parameters(module: nn.Module) -> float:
-    """Parameters of a module, each once."""
+    """Parameters of a module, shared ones counted once."""
     return sum(parameter.numel() for parameter in module.parameters()) / 1e6
 
 
@@ -77,11 +76,11 @@ def gflops(call: Callable[[], object]) -> float:
 
 
 class _Kept:
-    """The memory that autograd keeps, each piece once however many operations want it."""
+    """The memory that autograd keeps; what several operations keep is counted once."""
 
     def __init__(self, network: nn.Module) -> None:
         self._own = {_address(tensor) for tensor in [*network.parameters(), *network.buffers()]}
-        # The storages themselves, so that no address is used again.
+        # Holding the storages keeps their addresses unique.
         self._storages: dict[int, torch.UntypedStorage] = {}
 
     def note(self, tensor: Tensor) -> Tensor:
@@ -96,7 +95,7 @@ class _Kept:
 
 
 def _address(tensor: Tensor) -> int:
-    # Without numbers all data pointers are 0.
+    # On the meta device all data pointers are 0.
     return int(tensor.untyped_storage()._cdata)  # noqa: SLF001
 
 

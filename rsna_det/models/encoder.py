@@ -10,17 +10,18 @@ from jaxtyping import Float, UInt8
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.models.weights import create_backbone
 
 STRIDES = (4, 8, 16, 32)
-"""Nominal strides of C2..C5. Backbones with unpadded convolutions come out somewhat smaller than image / stride."""
+"""Nominal strides of C2..C5; unpadded convolutions give maps somewhat smaller than image size / stride."""
 
 _SMALLEST_SIDES = {"inception_resnet_v2": 75}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Encoder(nn.Module):
-    """C2..C5 of a timm backbone, whose one grey input channel is repeated to three and normalised inside.
+    """C2..C5 of a timm backbone; repeats the grey channel to three and normalises it.
 
     Attributes:
         name: timm's name of the backbone.
@@ -44,17 +45,19 @@ class Encoder(nn.Module):
         """Build the backbone and load its weights.
 
         Args:
-            name: timm's name, with or without a tag of weights ("resnet34", "resnet34.a1_in1k"), or "nasnetamobile".
+            name: timm's name, with or without a weights tag ("resnet34", "resnet34.a1_in1k"), or "nasnetamobile".
             pretrained: start from ImageNet weights.
-            weights: a local file of the backbone's weights, which wins over ``pretrained``; or None.
-            normalise: by the backbone's own mean and standard deviation; False for grey / 255, as the published code.
-            freeze_statistics: keep batch norm's running statistics as they are; its affine parameters train.
+            weights: a local file of the backbone's weights, which takes precedence over ``pretrained``; or None.
+            normalise: with the backbone's mean and standard deviation; False for grey / 255, as the published code.
+            freeze_statistics: freeze batch norm's running statistics; its affine parameters train.
             options: further arguments of timm's ``create_model``, such as ``img_size`` of a Swin transformer.
 
         Raises:
-            ValueError: for an unknown name, a backbone without maps at strides 4, 8, 16 and 32, unfit weights.
-            FileNotFoundError: if ``weights`` is no file.
-            ConnectionError: if pre-trained weights cannot be fetched.
+            InvalidValueError: for an unknown name, or a backbone without maps at strides 4, 8, 16 and 32.
+            ConfigError: if no pre-trained weights exist for the backbone.
+            MissingFileError: if ``weights`` does not exist.
+            DataError: if ``weights`` is damaged or of another network.
+            DownloadError: if the download of pre-trained weights fails.
         """
         super().__init__()
         _check_name(name)
@@ -71,23 +74,23 @@ class Encoder(nn.Module):
         self.train()
 
     def forward(self, images: UInt8[Tensor, "batch 1 side side"]) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
-        """C2..C5 (in this order) of grey radiographs of any brightness in 0..255.
+        """C2..C5, in this order, of grey radiographs with values 0..255.
 
         Raises:
-            TypeError: for images that are not uint8: their range would be anyone's guess.
-            ValueError: for images too small for this backbone.
+            TypeError: for images that are not uint8, whose range is unknown.
+            InvalidValueError: for images too small for this backbone.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"expected uint8 images, got {images.dtype}; normalisation happens in the encoder")
         smallest = _SMALLEST_SIDES.get(self.name.partition(".")[0], 0)
         if images.shape[-1] < smallest:
-            raise ValueError(f"{self.name} needs images of {smallest} pixels or more, got {images.shape[-1]}")
+            raise InvalidValueError(f"{self.name} needs images of {smallest} px or more, got {images.shape[-1]} px")
         features = self.backbone(images.to(self.scale.dtype) * self.scale + self.shift)
         taken = [features[tap] for tap in self._taps]
         return tuple(feature.permute(0, 3, 1, 2) for feature in taken) if self._channels_last else tuple(taken)
 
     def train(self, mode: bool = True) -> "Encoder":  # noqa: FBT001, FBT002  # torch's signature
-        """Switch between training and evaluation; frozen statistics stay frozen in both."""
+        """Switch between training and evaluation mode; frozen statistics stay frozen in both."""
         super().train(mode)
         if self.freeze_statistics:
             for module in self.backbone.modules():
@@ -96,7 +99,7 @@ class Encoder(nn.Module):
         return self
 
     def _register_normalisation(self, *, normalise: bool) -> None:
-        """Buffers of the state dict, so that a checkpoint carries the normalisation that it was trained with."""
+        """As buffers, so that a checkpoint carries the normalisation that it was trained with."""
         config = self.backbone.pretrained_cfg
         mean = torch.tensor(config["mean"] if normalise else (0.0,) * 3).view(1, 3, 1, 1)  # type: ignore[index]
         std = torch.tensor(config["std"] if normalise else (1.0,) * 3).view(1, 3, 1, 1)  # type: ignore[index]
@@ -105,28 +108,28 @@ class Encoder(nn.Module):
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that timm does not know, with the closest that it does."""
+    """Refuse a name that timm does not know, and name the closest that it does."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         close = get_close_matches(architecture, timm.list_models(), n=5) or "none"
-        raise ValueError(f"timm has no backbone {name!r}; closest: {close}")
+        raise InvalidValueError(f"timm has no backbone {name!r}; closest: {close}")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        raise ValueError(f"timm has no weights {tag!r} of the backbone {architecture!r}; it has {tags}")
+        raise InvalidValueError(f"timm has no weights {tag!r} for the backbone {architecture!r}; it has {tags}")
 
 
 def _pyramid_taps(name: str, *, strides: list[int]) -> tuple[int, ...]:
-    """Positions of C2..C5 among a backbone's feature maps: the deepest one of each stride."""
+    """Positions of C2..C5 among a backbone's feature maps: the deepest map of each stride."""
     if missing := [stride for stride in STRIDES if stride not in strides]:
-        raise ValueError(
-            f"the backbone {name!r} gives feature maps of strides {strides}; an encoder needs 4, 8, 16 and 32, "
+        raise InvalidValueError(
+            f"the backbone {name!r} has feature maps of strides {strides}; an encoder needs 4, 8, 16 and 32, "
             f"and {missing} are missing: choose a hierarchical backbone"
         )
     return tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in STRIDES)
 
 
 def _disable_dropout(backbone: nn.Module) -> None:
-    """The paper's dropout is in the heads alone; some of timm's backbones bring their own."""
+    """The paper has dropout in the heads only, but some of timm's backbones bring their own."""
     for module in backbone.modules():
         if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsna_det.boxes.anchors import ANCHORS_PER_CELL
+from rsna_det.errors import InvalidValueError
 from rsna_det.models.pyramid import init_convolutions
 from rsna_det.structures import Category
 
 PRIOR = 0.01
-"""Score of every anchor before training, so that the mass of negatives does not swamp the first steps (focal loss)."""
+"""Score of every anchor before training, so that negatives do not dominate the first steps (focal loss)."""
 
 _TOWER_DEPTH = 4
 _SMALLEST_POOLED = 3
@@ -22,19 +23,19 @@ _SMALLEST_POOLED = 3
 class BoxHead(nn.Module):
     """Four 3x3 convolutions with ReLU, dropout, and a 3x3 convolution to the outputs of a cell's anchors.
 
-    One head is shared over all levels. Its last convolution starts at zero.
+    All levels share one head, whose last convolution starts at zero.
     """
 
     def __init__(self, *, width: int, outputs: int, dropout: float) -> None:
-        """Lay out the convolutions.
+        """Create the convolutions.
 
         Args:
             width: channels of the pyramid and of the hidden layers.
-            outputs: numbers given for each anchor.
-            dropout: probability, behind the hidden layers.
+            outputs: numbers per anchor.
+            dropout: probability, after the hidden layers.
 
         Raises:
-            ValueError: for a dropout outside [0, 1).
+            InvalidValueError: for a dropout outside [0, 1).
         """
         super().__init__()
         self.outputs = outputs
@@ -48,15 +49,15 @@ class BoxHead(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, pyramid: Sequence[Float[Tensor, "batch width _ _"]]) -> Float[Tensor, "batch anchors outputs"]:
-        """The outputs of all anchors: level by level, then by row, column and the cell's anchors."""
+        """The outputs of all anchors, in the order of level, row, column and the cell's anchors."""
         maps = [self.last(self.dropout(self.tower(level))) for level in pyramid]
-        # Cells to the front by views alone, so that joining the levels is the only copy.
+        # Views bring the cells to the front, so that joining the levels is the only copy.
         cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         return cells.reshape(len(cells), -1, self.outputs)
 
 
 class BoxClassHead(BoxHead):
-    """Logit of "this anchor holds an opacity"; its bias starts at the logit of :data:`PRIOR`."""
+    """Logit of an opacity at each anchor; its bias starts at the logit of :data:`PRIOR`."""
 
     def __init__(self, *, width: int, dropout: float) -> None:
         super().__init__(width=width, outputs=1, dropout=dropout)
@@ -73,19 +74,19 @@ class BoxRegressionHead(BoxHead):
 class GlobalHead(nn.Module):
     """Category of the whole image from C5 (paper, section 4.4; layers of the published code).
 
-    Max-pool 2, 3x3 convolution without padding, ReLU, global average beside global maximum, dropout, linear.
+    Max-pool 2, 3x3 convolution without padding, ReLU, global average and maximum, dropout, linear layer.
     """
 
     def __init__(self, *, in_channels: int, dropout: float, width: int = 256) -> None:
-        """Lay out the layers.
+        """Create the layers.
 
         Args:
             in_channels: channels of C5.
             dropout: probability, before the linear layer.
-            width: channels of the convolution; it does not follow the pyramid's width.
+            width: channels of the convolution, independent of the pyramid's.
 
         Raises:
-            ValueError: for a dropout outside [0, 1).
+            InvalidValueError: for a dropout outside [0, 1).
         """
         super().__init__()
         self.convolution = nn.Conv2d(in_channels, width, 3)
@@ -107,15 +108,15 @@ def checked_dropout(probability: float) -> float:
     """The probability itself.
 
     Raises:
-        ValueError: if it is outside [0, 1).
+        InvalidValueError: if it is outside [0, 1).
     """
     if not 0 <= probability < 1:
-        raise ValueError(f"expected a dropout probability in [0, 1), got {probability}")
+        raise InvalidValueError(f"expected a dropout probability in [0, 1), got {probability}")
     return probability
 
 
 def _padded(pooled: Float[Tensor, "batch channels _ _"]) -> Float[Tensor, "batch channels _ _"]:
-    """The map with zeros around it up to 3x3, the smallest that an unpadded 3x3 convolution takes."""
+    """The map padded with zeros to at least 3x3, the smallest input of an unpadded 3x3 convolution."""
     missing_y, missing_x = (max(0, _SMALLEST_POOLED - size) for size in pooled.shape[-2:])
     if not (missing_y or missing_x):
         return pooled

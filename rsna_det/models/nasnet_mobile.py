@@ -42,7 +42,7 @@ default_cfgs = timm.models.generate_default_cfgs(
 
 
 class AveragePoolInside(nn.AvgPool2d):
-    """TensorFlow's "same" average pooling: padding takes no part in the mean."""
+    """TensorFlow's "same" average pooling, which leaves padding out of the mean."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Means over windows, ``[batch, channels, ceil(H / stride), ceil(W / stride)]``."""
@@ -54,7 +54,7 @@ class AveragePoolInside(nn.AvgPool2d):
 
 
 class NASNetAMobile(NASNetALarge):
-    """NASNet-A with four normal cells a stage instead of six; names and shapes of the public weights file.
+    """NASNet-A with four normal cells per stage instead of six; names and shapes are those of the public weights file.
 
     Source: Zoph et al., Learning Transferable Architectures for Scalable Image Recognition (2018).
     """
@@ -79,15 +79,15 @@ class NASNetAMobile(NASNetALarge):
         return self.act(x)  # type: ignore[no-any-return]
 
     def forward_intermediates(self, *_: object, **__: object) -> NoReturn:
-        """Not available: the large network's way of joining its stages, which it would inherit, is not this one's.
+        """Not available: the inherited method joins the stages as the large network does.
 
         Raises:
-            NotImplementedError: always; take the features through timm's ``features_only=True``.
+            NotImplementedError: always; timm's ``features_only=True`` gives the features.
         """
-        raise NotImplementedError("nasnetamobile gives its features through features_only=True")
+        raise NotImplementedError("nasnetamobile gives its features only with features_only=True")
 
     def _average_inside_the_map(self) -> None:
-        """Exchange timm's average pools, which count padding as zeros: the public weights were trained without."""
+        """Replace timm's average pools, which count padding as zeros; the public weights were trained without it."""
         for parent in list(self.modules()):
             for name, child in parent.named_children():
                 if isinstance(child, AvgPool2dSame):
@@ -101,8 +101,8 @@ class NASNetAMobile(NASNetALarge):
 
 @register_model
 def nasnetamobile(pretrained: bool = False, **kwargs: Any) -> nn.Module:  # noqa: FBT001, FBT002  # timm's
-    """A :class:`NASNetAMobile`, or its feature extractor for ``features_only=True``, as timm's factory asks for it."""
-    # As for timm's NASNet-A-Large: its cells take two inputs, so features come from hooks and not from a rewrite.
+    """A :class:`NASNetAMobile`, or its feature extractor for ``features_only=True``: timm's entry point."""
+    # As timm's NASNet-A-Large: cells take two inputs, so features come from hooks.
     features = {"feature_cls": "hook", "no_rewrite": True}
     model: nn.Module = build_model_with_cfg(
         NASNetAMobile, "nasnetamobile", pretrained, feature_cfg=features, pad_type="same", **kwargs

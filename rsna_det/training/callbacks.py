@@ -1,4 +1,4 @@
-"""What a run does besides learning: freezes the encoder, seeds each epoch, writes candidates and pictures."""
+"""Callbacks of a run: seeds of each epoch, frozen encoder, diverged loss, tables of predictions, pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim import Optimizer
 
 from rsna_det.drawing.boxes import BoxedImage, draw_boxes, sheet
+from rsna_det.errors import DivergedError, InvalidValueError
 from rsna_det.evaluation.tables import (
     RunTables,
     candidates_table,
@@ -19,18 +20,19 @@ from rsna_det.evaluation.tables import (
     truth_table,
 )
 from rsna_det.structures import Batch, Category, Detections
+from rsna_det.training.data import training_data
 from rsna_det.training.gather import gather_tables
-from rsna_det.training.module import DetectorModule, ValidationOutput
+from rsna_det.training.module import DetectorModule
+from rsna_det.training.validation import ValidationOutput
 
 LOGGED_AS = "val/detections"
-"""The name of the images in loggers."""
+"""Name of the images in loggers."""
 
 
 class EpochSeed(Callback):
-    """Seeds torch anew at each epoch, from the run's seed, the epoch and the device's rank.
+    """Seeds torch at the start of each epoch, from the run's seed, the epoch and the device's rank.
 
-    A run that was stopped and goes on then draws the same dropout as one that was not, and the devices of one run
-    draw different ones.
+    A resumed run then draws the same dropout as an uninterrupted one, and the devices of a run draw different dropout.
 
     Args:
         seed: of the run.
@@ -40,58 +42,58 @@ class EpochSeed(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Seed the CPU's generator and every GPU's."""
+        """Seed the generators of the CPU and of every GPU."""
         mixed = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
 
 
 class EncoderFreeze(Callback):
-    """Leaves the encoder's weights alone for the first epochs.
+    """Freezes the encoder's weights for the first epochs.
 
-    The published code announces this for its first epoch and never does it. Gradients are dropped rather than not
-    computed: a distributed run must know its set of parameters from the start.
+    The published code announces this for its first epoch but does not do it. Gradients are computed and dropped, since
+    distributed training fixes its set of parameters at the start.
 
     Args:
-        epochs: how many; 0 for none.
+        epochs: number of them; 0 for none.
 
     Raises:
-        ValueError: if the number is negative.
+        InvalidValueError: if the number is negative.
     """
 
     def __init__(self, *, epochs: int) -> None:
         if epochs < 0:
-            raise ValueError(f"the encoder is frozen for 0 or more epochs, got {epochs}")
+            raise InvalidValueError(f"callbacks.encoder_freeze.epochs is {epochs}; expected 0 or more")
         self.epochs = epochs
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:  # noqa: ARG002
-        """Drop the encoder's gradients before they are clipped and applied."""
+        """Drop the encoder's gradients before clipping and the optimizer's step."""
         if trainer.current_epoch < self.epochs:
             for parameter in pl_module.model.encoder.parameters():  # type: ignore[union-attr]
                 parameter.grad = None
 
 
 class FiniteLoss(Callback):
-    """Ends a run whose loss is no longer a number, with the remedy."""
+    """Ends a run whose loss is no longer finite."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Look at the epoch's mean: one bad step spoils it.
+        """Check the epoch's mean, which one bad step makes NaN.
 
         Raises:
-            FloatingPointError: if it is not finite.
+            DivergedError: if it is not finite.
         """
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None and not loss.isfinite():
-            raise FloatingPointError(
+            raise DivergedError(
                 f"the training loss of epoch {trainer.current_epoch} is {loss.item()}: lower `optimizer.optimizer.lr`, "
-                "or train with `trainer.precision=32-true`, then start anew or `resume` from the last checkpoint"
+                "or set `trainer.precision=32-true`, then start again or `resume` from the last checkpoint"
             )
 
 
 class PredictionWriter(Callback):
-    """Writes the out-of-fold candidates of every epoch before NMS, and the truth once.
+    """Writes every epoch's out-of-fold candidates before NMS, and the ground truth once.
 
     Args:
-        folder: the run's folder for them.
+        folder: of the run's tables.
     """
 
     def __init__(self, *, folder: str) -> None:
@@ -102,11 +104,11 @@ class PredictionWriter(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Write the run's truth table."""
         if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            data = training_data(trainer)
             self.tables.write_truth(truth_table(data.images, val_fold=data.fold))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Forget what an interrupted epoch may have left."""
+        """Forget the rows of an interrupted epoch."""
         self._candidates, self._images = [], []
 
     def on_validation_batch_end(  # type: ignore[override]
@@ -114,9 +116,9 @@ class PredictionWriter(Callback):
     ) -> None:
         """Keep a batch's rows."""
         del trainer, pl_module
-        found, ids = outputs.candidates, batch.image_ids
-        self._candidates.append(candidates_table(image_ids=ids, batch=found))
-        self._images.append(images_table(image_ids=ids, batch=found, probabilities=outputs.probabilities))
+        candidates, ids = outputs.candidates, batch.image_ids
+        self._candidates.append(candidates_table(image_ids=ids, batch=candidates))
+        self._images.append(images_table(image_ids=ids, batch=candidates, probabilities=outputs.probabilities))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Gather the rows of all devices and write the epoch's two tables."""
@@ -128,22 +130,26 @@ class PredictionWriter(Callback):
 
 
 class DetectionImages(Callback):
-    """Draws detections against truth on some validation images after every epoch, the same ones each time.
+    """Draws detections and true boxes on some validation images after every epoch, the same images each time.
 
-    Detections are those at the epoch's best cut. The sheet goes to the run's folder; a logger that takes detections
-    gets the same images with boxes to switch on and off, and one that takes pictures only the sheet.
+    Detections are those at the epoch's best cut. The sheet goes to the run's folder and to loggers that take pictures;
+    loggers that take detections get the images with boxes to switch on and off instead.
 
     Args:
-        folder: the run's folder for pictures.
-        count: images on the sheet; half of them with opacities where there are as many. 0 for no sheet.
-        columns: images of a row.
+        folder: of the run's pictures.
+        count: images on the sheet, half of them with opacities if there are as many; 0 for no sheet.
+        columns: images per row.
         side: of one image on the sheet, in its pixels.
+
+    Raises:
+        InvalidValueError: for a number out of range.
     """
 
     def __init__(self, *, folder: str, count: int, columns: int, side: int) -> None:
         if count < 0 or columns < 1 or side < 16:
-            raise ValueError(
-                f"a sheet has 0 or more images in 1 or more columns, got {count} in {columns} of {side} px"
+            raise InvalidValueError(
+                f"callbacks.images has count {count}, columns {columns} and side {side}; expected 0 or more images, "
+                "1 or more columns and 16 px or more"
             )
         self.folder = Path(folder)
         self.count, self.columns, self.side = count, columns, side
@@ -159,12 +165,12 @@ class DetectionImages(Callback):
         """Keep the images that belong on the sheet."""
         if not trainer.is_global_zero or len(self._drawn) >= self.count:
             return
-        found = pl_module.detections_before_cut(outputs.candidates)
+        detections = pl_module.detections_before_cut(outputs.candidates)
         for row, category in enumerate(batch.categories.tolist()):
-            share = [b.categories[r].item() == Category.OPACITY for b, r, _ in self._drawn]
-            same_kind = sum(share) if category == Category.OPACITY else len(share) - sum(share)
+            opacities = sum(b.categories[r].item() == Category.OPACITY for b, r, _ in self._drawn)
+            same_kind = opacities if category == Category.OPACITY else len(self._drawn) - opacities
             if same_kind < (self.count + 1) // 2 and len(self._drawn) < self.count:
-                self._drawn.append((batch, row, found[row]))
+                self._drawn.append((batch, row, detections[row]))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Draw the sheet."""
@@ -190,13 +196,13 @@ class DetectionImages(Callback):
         Image.fromarray(drawn).save(path)
 
 
-def _boxed_image(batch: Batch, row: int, found: Detections, *, cut: float) -> BoxedImage:
-    """One network image with its boxes, which lie in source pixels, in its own."""
+def _boxed_image(batch: Batch, row: int, detections: Detections, *, cut: float) -> BoxedImage:
+    """One network image with its boxes, converted from source to network pixels."""
     scale = batch.images.shape[-1] / float(batch.source_sizes[row].max())
-    shown = found.scores > cut
+    shown = detections.scores > cut
     return BoxedImage(
         image=batch.images[row, 0].cpu().numpy(),
-        detections=Detections(boxes=found.boxes[shown] * scale, scores=found.scores[shown]),
+        detections=Detections(boxes=detections.boxes[shown] * scale, scores=detections.scores[shown]),
         truths=batch.source_boxes[row][batch.source_box_mask[row]].cpu().numpy() * scale,
         caption=f"{Category(int(batch.categories[row])).name.lower()} {batch.image_ids[row][:8]}",
     )

@@ -1,4 +1,4 @@
-"""The run's metrics.csv: one row an epoch, kept when a run goes on."""
+"""The run's table of metrics: one row per epoch, kept when the run resumes."""
 
 import math
 from argparse import Namespace
@@ -14,15 +14,14 @@ from rsna_det.files.atomic import whole_file
 
 
 class EpochTable(Logger):
-    """Writes all that is logged of an epoch into one row of a CSV file.
+    """Writes everything logged for an epoch into one row of a CSV file.
 
-    Lightning's own CSV logger writes two rows an epoch and deletes the file when a run goes on. Values logged within
-    an epoch (those that change from step to step) are left to other loggers.
+    Lightning's own CSV logger writes two rows per epoch, and deletes the file when a run resumes. Values logged per
+    step are left to other loggers.
 
     Args:
         path: of the CSV file.
-        first_epoch: rows from this epoch on are dropped when the file is there already: a run that goes on writes
-            them again.
+        first_epoch: rows of an existing file from this epoch on are dropped: a resumed run writes them again.
     """
 
     def __init__(self, *, path: str, first_epoch: int = 0) -> None:
@@ -36,12 +35,12 @@ class EpochTable(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return "epoch_table"
 
     @property
     def version(self) -> str:
-        """Lightning asks for one."""
+        """Required by Lightning."""
         return ""
 
     @property
@@ -50,15 +49,15 @@ class EpochTable(Logger):
         return str(self.path.parent)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the run's folder holds its configuration."""
+        """Does nothing: the run's folder holds its configuration."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Put the values into their epoch's row and write the file.
+        """Add the values to their epoch's row and write the file.
 
         Args:
             metrics: values by name, with ``epoch``.
-            step: optimizer steps so far.
+            step: number of optimizer steps so far.
         """
         values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", "step_loss"}}
         if not values or "epoch" not in metrics:
@@ -83,11 +82,11 @@ class EpochTable(Logger):
 class RowBeforeCheckpoint(Callback):
     """Completes an epoch's row before the epoch's last checkpoint is written.
 
-    Lightning logs the training metrics afterwards: a run killed between the two would go on without them.
+    Lightning logs the training metrics afterwards: a run killed in between would resume without them.
     """
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Callbacks that write checkpoints come after all others."""
+        """Log what the epoch has; callbacks that write checkpoints run after all others."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             if isinstance(logger, EpochTable):

@@ -1,4 +1,4 @@
-"""Rows of a table from all devices of a distributed run."""
+"""Tables gathered from all devices of a distributed run."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import torch.distributed as dist
 
 
 def gather_tables(parts: Sequence[pa.Table]) -> pa.Table | None:
-    """The rows of all processes, sorted by ``image_id`` (rows of one image keep their order); None for no rows at all.
+    """The rows of all processes by ``image_id``; rows of one image keep their order. None if no process has any.
 
-    Every process gets the whole table. An image's rows lie in one process only: validation is not padded.
+    Every process gets the whole table. Each image is validated in one process only.
 
     Args:
-        parts: this process's tables, one a batch.
+        parts: this process's tables, one per batch.
     """
     own = pa.concat_tables(parts).unify_dictionaries() if parts else None
     if dist.is_available() and dist.is_initialized():

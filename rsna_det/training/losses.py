@@ -7,7 +7,11 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 from torchvision.ops import sigmoid_focal_loss
 
 from rsna_det.boxes.coding import encode
+from rsna_det.errors import InvalidValueError
 from rsna_det.structures import AnchorTargets, HeadOutputs, Losses
+
+LOSS_NAMES = ("box_class", "box_regression", "global_class")
+"""The fields of :class:`~rsna_det.structures.Losses`."""
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
@@ -24,14 +28,14 @@ def image_losses(
 ) -> Losses:
     """The three unweighted losses of each image, with the published code's numbers.
 
-    Computed in float32 whatever the precision of the outputs. An image without boxes has only negative anchors: it
-    contributes to the box-class loss (paper, section 4.1) and 0 to the regression loss.
+    In float32 at any precision of the outputs. An image without boxes has only negative anchors: it adds to the
+    box-class loss (paper, section 4.1) and has a regression loss of 0.
 
     Args:
         outputs: of the network.
         targets: what each anchor should learn.
         anchors: in network pixels.
-        boxes: padded label boxes in network pixels, to which ``targets.box_index`` points.
+        boxes: padded label boxes in network pixels, indexed by ``targets.box_index``.
         categories: number of each image's category.
     """
     return Losses(
@@ -42,7 +46,7 @@ def image_losses(
 
 
 def _box_class_loss(logits: Float[Tensor, "batch anchors"], targets: AnchorTargets) -> Float[Tensor, " batch"]:
-    """Focal loss summed over the anchors that are not ignored, divided by the number of positives or 1."""
+    """Focal loss summed over the anchors that are not ignored, divided by the number of positives (at least 1)."""
     positive = targets.labels == 1
     losses = sigmoid_focal_loss(logits, positive.to(logits), alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
     sums: Tensor = losses.masked_fill(targets.labels < 0, 0).sum(dim=1)
@@ -72,7 +76,7 @@ def _global_class_loss(
 
 
 class MultiTaskLoss:
-    """The weighted sum of the three losses, averaged over the batch's images, those without boxes included.
+    """The weighted sum of the three losses, averaged over all images of the batch, with and without boxes.
 
     Args:
         box_class: weight of the focal loss.
@@ -80,16 +84,16 @@ class MultiTaskLoss:
         global_class: weight of the cross-entropy; 0.1 in the published code.
 
     Raises:
-        ValueError: if a weight is negative, or all are 0.
+        InvalidValueError: if a weight is negative, or all are 0.
     """
 
     def __init__(self, *, box_class: float, box_regression: float, global_class: float) -> None:
         weights = {"box_class": box_class, "box_regression": box_regression, "global_class": global_class}
         if min(weights.values()) < 0 or not any(weights.values()):
-            raise ValueError(f"loss weights are 0 or more and not all 0, got {weights}")
+            raise InvalidValueError(f"expected loss weights of 0 or more, not all of them 0, got {weights}")
         self.weights = weights
 
     def __call__(self, losses: Losses) -> Float[Tensor, ""]:
         """The scalar to minimise."""
-        # Weights of 0 stay in the sum: several devices wait for a gradient of every parameter.
+        # Weights of 0 stay in the sum: distributed training waits for a gradient of every parameter.
         return torch.stack([w * getattr(losses, name).mean() for name, w in self.weights.items()]).sum()

@@ -1,58 +1,42 @@
-"""The LightningModule: wires network, loss, decoding and metrics. No arithmetic of its own."""
+"""The LightningModule: wires network, loss, decoding and metrics, and computes nothing itself."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
-from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import DecodingSettings, batch_detections, candidates
 from rsna_det.boxes.matching import match_anchors
-from rsna_det.evaluation.metric import ChallengeMAP
-from rsna_det.structures import Batch, Candidates, Category, Detections, HeadOutputs, Losses
-from rsna_det.training.losses import MultiTaskLoss, image_losses
+from rsna_det.structures import Batch, Candidates, Detections, HeadOutputs, Losses
+from rsna_det.training.data import training_data
+from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, image_losses
+from rsna_det.training.validation import ValidationMetrics, ValidationOutput
 
-LOSS_NAMES = ("box_class", "box_regression", "global_class")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationOutput:
-    """What the callbacks get of a validation batch.
-
-    Attributes:
-        candidates: before NMS, source pixels.
-        probabilities: of the three categories; None for a model without the global head.
-    """
-
-    candidates: Candidates
-    probabilities: Float[Tensor, "batch 3"] | None
+_IN_PROGRESS_BAR = {"loss", "map", "map_best"}
 
 
 class DetectorModule(LightningModule):
     """Training and validation of a detector.
 
     Logged for ``train`` and ``val``: ``box_class``, ``box_regression``, ``global_class`` and their weighted sum
-    ``loss``, as means over images; for ``val`` also the challenge's ``map`` at the configured cut, ``map_best`` and
-    ``cut_best`` over the grid, and of the global head ``global_accuracy`` and ``global_auc`` (Lung Opacity against the
-    rest).
+    ``loss``, as means over images. For ``val`` also the challenge's ``map`` at the configured cut, ``map_best`` and
+    ``cut_best`` over the grid of cuts, and the global head's ``global_accuracy`` and ``global_auc`` (Lung Opacity
+    against the rest).
 
     Args:
-        model: images to head outputs; ``model.levels`` names its pyramid levels.
+        model: images -> head outputs; ``model.levels`` are the numbers of its pyramid levels.
         loss: weights of the losses.
         optimizer: a partial that takes the parameters.
         scheduler: a partial of a function of :mod:`rsna_det.training.schedules`.
         decoding: from scored anchors to detections; ``cut`` is that of ``val/map``, ``cut_grid`` of ``val/map_best``.
-        description: plain containers that rebuild the model, kept in every checkpoint.
+        description: plain containers that the model is rebuilt from, stored in every checkpoint.
     """
 
     def __init__(
@@ -72,12 +56,7 @@ class DetectorModule(LightningModule):
         self.make_scheduler = scheduler
         self.decoding = decoding
         self.description = dict(description or {})
-        self.cuts = [decoding.cut, *decoding.cuts]
-        self.val_map = ChallengeMAP(cuts=self.cuts)
-        self.val_losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in (*LOSS_NAMES, "loss")})
-        self.val_accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro")
-        self.val_auc = BinaryAUROC()
-        self.val_opacity_share = MeanMetric()
+        self.metrics = ValidationMetrics(cut=decoding.cut, cuts=decoding.cuts)
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Head outputs of a batch of network images."""
@@ -85,7 +64,7 @@ class DetectorModule(LightningModule):
         return outputs
 
     def anchors(self, outputs: HeadOutputs, image_size: int) -> Float[Tensor, "anchors 4"]:
-        """The anchors that the outputs speak of, network pixels."""
+        """The anchors of the outputs, network pixels."""
         return pyramid_anchors(
             image_size=image_size,
             feature_sizes=outputs.feature_sizes,
@@ -93,9 +72,11 @@ class DetectorModule(LightningModule):
             device=outputs.box_deltas.device,
         )
 
-    def detections_before_cut(self, found: Candidates) -> list[Detections]:
+    def detections_before_cut(self, candidates: Candidates) -> list[Detections]:
         """The detections of each image after NMS and the relative cut, source pixels."""
-        return batch_detections(found, nms_iou=self.decoding.nms_iou, relative_cut=self.decoding.relative_cut, cut=0.0)
+        return batch_detections(
+            candidates, nms_iou=self.decoding.nms_iou, relative_cut=self.decoding.relative_cut, cut=0.0
+        )
 
     def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
         """The unweighted losses of each image."""
@@ -106,7 +87,7 @@ class DetectorModule(LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Log the rate that the epoch starts with."""
+        """Log the learning rate at the start of the epoch."""
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log("learning_rate", torch.tensor(rate, dtype=torch.float64))
 
@@ -125,10 +106,11 @@ class DetectorModule(LightningModule):
         batch: Batch,
         batch_idx: int,  # noqa: ARG002
     ) -> ValidationOutput:
-        """Count one batch, and hand its candidates to the callbacks."""
+        """Add a batch to the metrics, and hand its candidates to the callbacks."""
         outputs = self(batch.images)
-        self._count_losses(self.losses(batch, outputs))
-        found = candidates(
+        losses = self.losses(batch, outputs)
+        self.metrics.update_losses(losses, total=self.loss(losses))
+        kept = candidates(
             outputs=outputs,
             anchors=self.anchors(outputs, batch.images.shape[-1]),
             image_size=batch.images.shape[-1],
@@ -137,34 +119,20 @@ class DetectorModule(LightningModule):
             max_candidates=self.decoding.max_candidates,
         )
         truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
-        self.val_map.update(self.detections_before_cut(found), truths)
-        return ValidationOutput(
-            candidates=found, probabilities=self._count_categories(outputs.global_logits, batch.categories)
-        )
+        self.metrics.update_map(self.detections_before_cut(kept), truths)
+        probabilities = None if outputs.global_logits is None else outputs.global_logits.float().softmax(dim=1)
+        if probabilities is not None:
+            self.metrics.update_categories(probabilities, batch.categories)
+        return ValidationOutput(candidates=kept, probabilities=probabilities)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means and scores over all validation images of all devices."""
-        for name, metric in self.val_losses.items():
-            self.log(f"val/{name}", metric.compute(), prog_bar=name == "loss")  # type: ignore[operator]
-        scores = self.val_map.compute().cpu()
-        best = int(scores[1:].nan_to_num(-1).argmax()) + 1
-        self.log("val/map", scores[0], prog_bar=True)
-        self.log("val/map_best", scores[best], prog_bar=True)
-        self.log("val/cut_best", torch.tensor(self.cuts[best], dtype=torch.float64))
-        if self.val_opacity_share.update_called:
-            self.log("val/global_accuracy", self.val_accuracy.compute())
-            self.log("val/global_auc", self._auc())
-        for metric in (
-            *self.val_losses.values(),
-            self.val_map,
-            self.val_accuracy,
-            self.val_auc,
-            self.val_opacity_share,
-        ):
-            metric.reset()  # type: ignore[operator]
+        for name, value in self.metrics.compute().items():
+            self.log(f"val/{name}", value, prog_bar=name in _IN_PROGRESS_BAR)
+        self.metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Complete the optimizer and its schedule with the parameters and the length of the run."""
+        """Give the optimizer its parameters, and its schedule the length of the run."""
         optimizer = self.make_optimizer(self.parameters())
         batches = _batches_per_epoch(self.trainer)
         steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
@@ -174,46 +142,17 @@ class DetectorModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model, so that a checkpoint stands on its own."""
+        """Add the model's description, so that a checkpoint can be used on its own."""
         checkpoint["rsna_det"] = self.description
-
-    def _count_losses(self, losses: Losses) -> None:
-        for name in LOSS_NAMES:
-            self.val_losses[name].update(getattr(losses, name))  # type: ignore[operator]
-        # One value an image: without its check for NaN, torchmetrics' mean forgets weights.
-        total = self.loss(losses).expand(len(losses.box_class))
-        self.val_losses["loss"].update(total)  # type: ignore[operator]
-
-    def _count_categories(
-        self, logits: Float[Tensor, "batch 3"] | None, categories: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch 3"] | None:
-        if logits is None:
-            return None
-        probabilities = logits.float().softmax(dim=1)
-        is_opacity = categories == Category.OPACITY
-        self.val_accuracy.update(probabilities, categories)
-        self.val_auc.update(probabilities[:, Category.OPACITY], is_opacity.long())
-        self.val_opacity_share.update(is_opacity.float())
-        return probabilities
-
-    def _auc(self) -> Tensor:
-        """Area under the ROC curve, NaN where only one side of it is among the images."""
-        share = self.val_opacity_share.compute()
-        if not 0 < share < 1:
-            return torch.full_like(share, math.nan)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*samples in targets")
-            auc: Tensor = self.val_auc.compute()
-        return auc
 
 
 def _batches_per_epoch(trainer: Trainer) -> int:
     """Training batches of an epoch on this device.
 
-    Lightning's own estimate would start the loader's workers at once, and a resumed run would then repeat the order
-    and the augmentation of the first epoch.
+    Lightning's own estimate would start the loader's workers at once, and a resumed run would repeat the order and
+    augmentation of the first epoch.
     """
-    batches = len(trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+    batches = len(training_data(trainer).train_dataloader())
     limit = trainer.limit_train_batches
     if limit is not None:
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)

@@ -1,52 +1,57 @@
-"""States what a run will do before it does it: images, estimated time, disk."""
+"""What a run will take: its disk before it starts, its time from its own first steps."""
 
 import logging
 import math
-import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
-from rsna_det.structures import Batch
+from rsna_det.errors import StorageError
+from rsna_det.training.data import training_data
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
 
 BYTES_PER_CANDIDATE = 25
-"""Measured on parquet files of real runs: six columns, ids dictionary-encoded."""
+"""Measured on the Parquet files of real runs: six columns, ids dictionary-encoded."""
 
 BYTES_PER_PICTURE = 2**20
 
+WARM_UP_STEPS = 8
+"""Steps before the clock starts: they start workers, choose kernels and take the batches that were loaded ahead."""
+
+TIMED_STEPS = 16
+
 
 class RunPlan(Callback):
-    """Logs the run's size, time and disk before its first step, and refuses to start on a disk too small for it.
+    """Logs the size, disk and time of a run, and refuses to start on a disk that is too small.
 
-    The time is that of one training and one prediction step on a real batch, of the loading of its images, and of the
-    number of steps: a first estimate, for a machine that does nothing else.
+    The time is estimated twice: from the first steps after :data:`WARM_UP_STEPS`, for training alone, and from the
+    first epoch, with its validation. An epoch shorter than both together is timed as a whole only.
 
     Args:
         folder: the run's folder.
-        every_epoch: whether each epoch's checkpoint is kept.
+        every_epoch: whether the checkpoint of each epoch is kept.
     """
 
     def __init__(self, *, folder: str, every_epoch: bool) -> None:
         self.folder = Path(folder)
         self.every_epoch = every_epoch
+        self._first_epoch = -1
+        self._epoch_started = self._steps_started = math.nan
 
     def on_fit_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
-        """State what the run needs of the disk.
+        """Log the data and the disk space that the run needs.
 
         Raises:
-            OSError: if there is less.
+            StorageError: if there is less.
         """
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = training_data(trainer)
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
         needed = epochs * (
@@ -58,37 +63,58 @@ class RunPlan(Callback):
         free = shutil.disk_usage(self.folder).free
         log.info("disk: at most %s in %s (%s free)", _size(needed), self.folder, _size(free))
         if needed > free:
-            raise OSError(
-                f"the run may need {_size(needed)} but {self.folder} has {_size(free)}: set `paths.runs` to a larger "
+            raise StorageError(
+                f"the run may need {_size(needed)}, but {self.folder} has {_size(free)}: set `paths.runs` to a larger "
                 "disk, or keep fewer checkpoints with `callbacks=default`"
             )
 
-    def on_train_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
-        """State how long it may take; the model lies on its device now."""
-        if not trainer.is_global_zero:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remember where this start begins: a checkpoint is loaded by now."""
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Time the steps after the warm-up, and log what the run's training will take."""
+        del outputs, batch
+        if trainer.current_epoch != self._first_epoch or not trainer.is_global_zero:
             return
-        started = time.perf_counter()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        dataset, workers = data.train_dataloader().dataset, data.train_dataloader().num_workers
-        samples = [dataset[(i % len(dataset), 0)] for i in range(data.batch_size)]
-        load_seconds = (time.perf_counter() - started) / max(1, min(workers, os.cpu_count() or 1))
-        train_seconds, predict_seconds = _step_seconds(
-            trainer, pl_module, data.collate(samples[:1]), data.collate(samples)
-        )
-        epochs, batches = _epochs_left(trainer), int(trainer.num_training_batches)
-        val_share = len(data.val_images) / trainer.world_size / data.batch_size
-        pace = max if workers else sum
-        epoch_seconds = batches * pace((train_seconds, load_seconds)) + val_share * pace(
-            (predict_seconds, load_seconds)
-        )
+        if batch_idx + 1 == WARM_UP_STEPS:
+            self._steps_started = _now(pl_module.device)
+        elif batch_idx + 1 == WARM_UP_STEPS + TIMED_STEPS:
+            self._log_steps(trainer, pl_module, seconds=(_now(pl_module.device) - self._steps_started) / TIMED_STEPS)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Log what the rest of the run will take: the epoch's validation is over."""
+        epochs = _epochs_left(trainer) - 1
+        if trainer.current_epoch != self._first_epoch or not trainer.is_global_zero or epochs < 1:
+            return
+        seconds = time.perf_counter() - self._epoch_started
         log.info(
-            "time: about %s for %d epochs of %d steps on %s (%.2f s a step of %d images)",
-            _duration(epochs * epoch_seconds),
+            "time: about %s left for %s, since epoch %d took %s with its validation",
+            _duration(epochs * seconds),
+            "1 epoch" if epochs == 1 else f"{epochs} epochs",
+            trainer.current_epoch,
+            _duration(seconds),
+        )
+
+    def _log_steps(self, trainer: Trainer, module: LightningModule, *, seconds: float) -> None:
+        epochs, steps = _epochs_left(trainer), int(trainer.num_training_batches)
+        log.info(
+            "time: about %s of training for %d epochs of %d steps, and validation on top (%.2g s a step of %d images "
+            "on %s, timed over steps %d to %d)",
+            _duration(epochs * steps * seconds),
             epochs,
-            batches,
-            f"{trainer.world_size} x {pl_module.device.type}",
-            pace((train_seconds, load_seconds)),
-            data.batch_size,
+            steps,
+            seconds,
+            training_data(trainer).batch_size,
+            f"{trainer.world_size} x {module.device.type}",
+            WARM_UP_STEPS + 1,
+            WARM_UP_STEPS + TIMED_STEPS,
         )
 
 
@@ -96,31 +122,11 @@ def _epochs_left(trainer: Trainer) -> int:
     return max(0, (trainer.max_epochs or 1) - trainer.current_epoch)
 
 
-def _step_seconds(trainer: Trainer, module: DetectorModule, warm_up: Batch, batch: Batch) -> tuple[float, float]:
-    """Seconds of a training and of a prediction step, without a trace in weights, statistics or random state."""
-    warm_up, batch = warm_up.to(module.device), batch.to(module.device)
-    devices = [module.device] if module.device.type == "cuda" else []
-    module.eval()
-    with torch.random.fork_rng(devices), trainer.precision_plugin.forward_context():
-        _backward(module, warm_up)
-        train_seconds = _timed(lambda: _backward(module, batch), module.device)
-        with torch.no_grad():
-            predict_seconds = _timed(lambda: module(batch.images), module.device)
-    module.zero_grad(set_to_none=True)
-    module.train()
-    return train_seconds, predict_seconds
-
-
-def _backward(module: DetectorModule, batch: Batch) -> None:
-    torch.autograd.backward(module.loss(module.losses(batch, module(batch.images))))
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    started = time.perf_counter()
-    work()
+def _now(device: torch.device) -> float:
+    """The clock once the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return time.perf_counter()
 
 
 def _size(count: float) -> str:

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import nn
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.models.encoder import Encoder
 from tests.models.build import any_loss, build_encoder, build_model, grey_images, wake
 
@@ -86,14 +87,14 @@ def test_unpadded_maps_are_not_multiples() -> None:
     [("test_vit", r"\[16, 16.*\]"), ("visformer_tiny", r"\[8, 16, 32\]"), ("nest_tiny", r"\[4, 8, 16\]")],
 )
 def test_unusable_backbone_is_named_with_its_strides(name: str, strides: str) -> None:
-    with pytest.raises(ValueError, match=rf"'{name}' gives feature maps of strides {strides}.*missing"):
+    with pytest.raises(InvalidValueError, match=rf"'{name}' has feature maps of strides {strides}.*missing"):
         build_encoder(name)
 
 
 def test_unknown_names_get_the_closest() -> None:
-    with pytest.raises(ValueError, match=r"no backbone 'resnet35'.*'resnet34'"):
+    with pytest.raises(InvalidValueError, match=r"no backbone 'resnet35'.*'resnet34'"):
         build_encoder("resnet35")
-    with pytest.raises(ValueError, match=r"no weights 'a9_in1k'.*'a1_in1k'"):
+    with pytest.raises(InvalidValueError, match=r"no weights 'a9_in1k'.*'a1_in1k'"):
         build_encoder("resnet34.a9_in1k")
 
 
@@ -109,7 +110,7 @@ def test_other_backbones(name: str, options: dict[str, Any] | None) -> None:
 
 
 def test_too_small_image() -> None:
-    with pytest.raises(ValueError, match="inception_resnet_v2 needs images of 75 pixels or more, got 64"):
+    with pytest.raises(InvalidValueError, match="inception_resnet_v2 needs images of 75 px or more, got 64 px"):
         build_encoder("inception_resnet_v2")(grey_images(side=64))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rsna_det.errors import ConfigError
 from rsna_det.models.ensemble import combine, with_percentile_sizes
 from rsna_det.structures import HeadOutputs
 from tests.oracles import ensemble as oracle
@@ -117,7 +118,7 @@ def test_members_keep_their_outputs() -> None:
 def test_members_that_speak_of_other_anchors_are_refused() -> None:
     with pytest.raises(ValueError, match="none"):
         combine([])
-    with pytest.raises(ValueError, match=r"member 2 has feature maps of \(\(1, 4\),\)"):
+    with pytest.raises(ConfigError, match=r"member 2 has feature maps of \(\(1, 4\),\)"):
         combine([member(0), member(1, size=(1, 4))])
     with pytest.raises(ValueError, match="the same batch"):
         combine([member(0), member(1, batch=3)])

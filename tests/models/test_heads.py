@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rsna_det.boxes.anchors import pyramid_anchors
+from rsna_det.errors import InvalidValueError
 from rsna_det.models.heads import BoxClassHead, BoxHead, BoxRegressionHead, GlobalHead
 
 
@@ -99,9 +100,9 @@ def test_regression_has_no_dropout() -> None:
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, 2.0])
 def test_wrong_dropout(probability: float) -> None:
-    with pytest.raises(ValueError, match=r"dropout probability in \[0, 1\)"):
+    with pytest.raises(InvalidValueError, match=r"dropout probability in \[0, 1\)"):
         BoxClassHead(width=8, dropout=probability)
-    with pytest.raises(ValueError, match=r"dropout probability in \[0, 1\)"):
+    with pytest.raises(InvalidValueError, match=r"dropout probability in \[0, 1\)"):
         GlobalHead(in_channels=8, dropout=probability)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.models.pyramid import FeaturePyramid
 
 CHANNELS = (3, 5, 7, 11)
@@ -61,12 +62,12 @@ def test_levels(levels: tuple[int, ...], sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("levels", [(), (1, 2, 3, 4, 5), (2, 3, 4), (6, 7), (2, 4, 5), (5, 4), (3, 4, 5, 6, 7, 8)])
 def test_wrong_levels(levels: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="pyramid levels"):
+    with pytest.raises(InvalidValueError, match=r"model\.levels is .*pyramid levels"):
         FeaturePyramid(in_channels=CHANNELS, width=4, levels=levels)
 
 
 def test_wrong_width() -> None:
-    with pytest.raises(ValueError, match="pyramid width, got 0"):
+    with pytest.raises(InvalidValueError, match=r"model\.width is 0; expected 1 or more"):
         FeaturePyramid(in_channels=CHANNELS, width=0, levels=(3, 4, 5))
 
 

@@ -12,6 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
+from rsna_det.errors import ConfigError, DataError, DownloadError, MissingFileError
 from rsna_det.models import weights as weights_module
 from rsna_det.models.weights import read_weights, read_wheel_weights
 from tests.models.build import build_encoder, build_model, grey_images
@@ -85,7 +86,7 @@ def test_nested_checkpoint(tmp_path: Path) -> None:
 def test_file_of_another_network(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save(timm.create_model("test_efficientnet").state_dict(), path)
-    with pytest.raises(ValueError, match=r"other\.pth.*test_resnet"):
+    with pytest.raises(DataError, match=r"other\.pth.*test_resnet"):
         build_encoder("test_resnet", weights=str(path))
 
 
@@ -94,20 +95,20 @@ def test_file_that_lacks_a_stage(tmp_path: Path) -> None:
     path = tmp_path / "short.pth"
     state = timm.create_model("test_resnet").state_dict()
     torch.save({key: value for key, value in state.items() if not key.startswith("layer4")}, path)
-    with pytest.raises(ValueError, match=r"short\.pth lacks \d+ tensors of the backbone 'test_resnet', 'layer4\."):
+    with pytest.raises(DataError, match=r"short\.pth lacks \d+ tensors of the backbone 'test_resnet', 'layer4\."):
         build_encoder("test_resnet", weights=str(path))
 
 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"encoder.weights=.*nowhere\.pth: no such file"):
+    with pytest.raises(MissingFileError, match=r"encoder.weights=.*nowhere\.pth: no such file"):
         read_weights(tmp_path / "nowhere.pth")
     for name in ("text.pth", "text.safetensors"):
         path = tmp_path / name
         path.write_text("hello")
-        with pytest.raises(ValueError, match=rf"{name}: expected"):
+        with pytest.raises(DataError, match=rf"{name}: expected"):
             read_weights(path)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list\.pth: expected"):
+    with pytest.raises(DataError, match=r"list\.pth: expected"):
         read_weights(tmp_path / "list.pth")
 
 
@@ -125,12 +126,12 @@ def test_failed_download_says_the_remedy(
         raise failure
 
     monkeypatch.setattr(f"timm.models._builder.{loader}", fail)
-    with pytest.raises(ConnectionError, match=rf"{name}.*{source}.*encoder.weights=<file>.*encoder.pretrained=false"):
+    with pytest.raises(DownloadError, match=rf"{name}.*{source}.*encoder.weights=<file>.*encoder.pretrained=false"):
         build_encoder(name, pretrained=True)
 
 
 def test_weights_that_nobody_serves() -> None:
-    with pytest.raises(ValueError, match=r"download http://data\.lip6\.fr/\S+ yourself.*encoder\.weights=<file>"):
+    with pytest.raises(ConfigError, match=r"download http://data\.lip6\.fr/\S+ yourself.*encoder\.weights=<file>"):
         build_encoder("nasnetamobile", pretrained=True)
 
 

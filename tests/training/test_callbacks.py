@@ -1,6 +1,5 @@
-"""Freezing, seeding, NaN and full disks, on a network of two layers and a stand-in for the Trainer."""
+"""Freezing, seeding, NaN and sheets of detections, on a network of two layers and a stand-in for the Trainer."""
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +13,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from rsna_det.drawing.boxes import BoxedImage
+from rsna_det.errors import DivergedError, InvalidValueError
 from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.callbacks import DetectionImages, EncoderFreeze, EpochSeed, FiniteLoss
 from rsna_det.training.gather import gather_tables
-from rsna_det.training.module import DetectorModule, ValidationOutput
-from rsna_det.training.run_plan import RunPlan
+from rsna_det.training.module import DetectorModule
+from rsna_det.training.validation import ValidationOutput
 
 
 def trainer(**facts: object) -> Any:
@@ -64,23 +64,20 @@ def test_seeds_repeat_and_differ_between_runs_epochs_and_devices() -> None:
 def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy() -> None:
     watch = FiniteLoss()
     watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(0.3)}), Detector())
-    with pytest.raises(FloatingPointError, match=r"epoch 0 is nan: lower `optimizer\.optimizer\.lr`"):
+    with pytest.raises(DivergedError, match=r"epoch 0 is nan: lower `optimizer\.optimizer\.lr`"):
         watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(torch.nan)}), Detector())
 
 
-def test_a_disk_too_small_is_refused_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000_000))
-    module = Mock(spec=DetectorModule, decoding=SimpleNamespace(max_candidates=300))
-    module.parameters.return_value = [torch.zeros(1_000_000)]
-    data = SimpleNamespace(val_images=range(10), describe=lambda: "data")
-    # 1,000,000 parameters x 12 bytes x 2 checkpoints = 24 MB, and a picture an epoch
-    with pytest.raises(OSError, match=r"may need 25\.1 MB but .* has 10 MB: set `paths.runs`"):
-        RunPlan(folder=str(tmp_path), every_epoch=False).on_fit_start(trainer(datamodule=data, max_epochs=1), module)
+def test_an_encoder_frozen_for_a_negative_number_of_epochs_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"encoder_freeze\.epochs is -1"):
+        EncoderFreeze(epochs=-1)
 
 
 @pytest.mark.parametrize(("count", "columns", "side"), [(-1, 4, 64), (4, 0, 64), (4, 4, 8)])
 def test_an_impossible_sheet_is_refused(count: int, columns: int, side: int) -> None:
-    with pytest.raises(ValueError, match="a sheet has"):
+    with pytest.raises(
+        InvalidValueError, match=rf"callbacks\.images has count {count}, columns {columns} and side {side};"
+    ):
         DetectionImages(folder="x", count=count, columns=columns, side=side)
 
 

@@ -52,7 +52,7 @@ def batch() -> Batch:
 
 
 def test_the_grid_of_cuts_reads_as_it_was_meant() -> None:
-    assert module(cut_grid=[0.1, 0.3, 0.1]).cuts == [0.15, 0.1, 0.2, 0.3]
+    assert module(cut_grid=[0.1, 0.3, 0.1]).metrics.cuts == [0.15, 0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize("grid", [[0.1, 0.3], [0.3, 0.1, 0.1], [0.1, 1.0, 0.1], [0.1, 0.3, 0.0], [-0.1, 0.3, 0.1]])

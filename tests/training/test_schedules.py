@@ -1,8 +1,11 @@
 """The two schedules, stepped by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.training.schedules import one_cycle, plateau
 
 
@@ -43,3 +46,19 @@ def test_one_cycle_of_a_handful_of_steps(total_steps: int) -> None:
     for _ in range(total_steps):
         adam.step()
         schedule["scheduler"].step()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"), [({"patience": -1}, "patience is -1"), ({"factor": 1.0}, "factor is 1.0")]
+)
+def test_an_impossible_plateau_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidValueError, match=said):
+        plateau(
+            optimizer(1e-5), **({"batches_per_epoch": 7, "total_steps": 70, "patience": 4, "factor": 0.2} | changed)
+        )
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_an_impossible_warm_up_is_refused(share: float) -> None:
+    with pytest.raises(InvalidValueError, match=f"warm_up is {share}"):
+        one_cycle(optimizer(1e-5), batches_per_epoch=7, total_steps=70, warm_up=share)

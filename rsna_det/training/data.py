@@ -1,0 +1,46 @@
+"""What training needs of its data, as a protocol: training does not import :mod:`rsna_det.data`."""
+
+from collections.abc import Sized
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+from pytorch_lightning import Trainer
+
+
+@runtime_checkable
+class TrainingData(Protocol):
+    """A data module as training sees it, such as :class:`rsna_det.data.datamodule.RsnaDataModule`.
+
+    Attributes:
+        fold: that validates.
+        batch_size: images per step on each device.
+    """
+
+    fold: int
+    batch_size: int
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """One row per image, as :func:`rsna_det.evaluation.tables.truth_table` takes them."""
+
+    @property
+    def val_images(self) -> pd.DataFrame:
+        """The rows of ``images`` that validate."""
+
+    def train_dataloader(self) -> Sized:
+        """The training batches of an epoch on this device; no worker starts before the first is fetched."""
+
+    def describe(self) -> str:
+        """The data in words, one fact per line."""
+
+
+def training_data(trainer: Trainer) -> TrainingData:
+    """The data module that a trainer fits on.
+
+    Raises:
+        RuntimeError: if it fits on data loaders instead.
+    """
+    data: TrainingData | None = trainer.datamodule  # type: ignore[attr-defined]
+    if data is None:
+        raise RuntimeError("a detector is trained on a data module: trainer.fit(module, datamodule=...)")
+    return data
