@@ -20,7 +20,7 @@ from rsna_det.config.compose import CONF, composing
 from rsna_det.config.console import errors_as_messages, set_up
 from rsna_det.errors import StorageError
 from rsna_det.files.atomic import write_text
-from rsna_det.files.locks import in_use
+from rsna_det.files.output_lock import in_use
 
 Options = TypeVar("Options")
 
@@ -87,7 +87,8 @@ class Command(Generic[Options]):
             return compose(self.name, overrides=list(arguments), return_hydra_config=True)
 
     def _checked(self, config: DictConfig, folder: Path) -> Options:
-        if "run_dir" in config.keys():  # noqa: SIM118  # a missing value is not `in`
+        # `in` alone is false of a key whose value is still missing.
+        if "run_dir" in list(config):
             config.run_dir = str(folder)
         return check_config(config, self.options)
 
