@@ -20,7 +20,7 @@ from rsna_det.config.compose import CONF, composing
 from rsna_det.config.console import errors_as_messages, set_up
 from rsna_det.errors import StorageError
 from rsna_det.files.atomic import write_text
-from rsna_det.files.output_lock import in_use
+from rsna_det.files.locks import in_use
 
 Options = TypeVar("Options")
 

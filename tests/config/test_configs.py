@@ -10,7 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_config, parameters_of
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import set_up
-from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.config.options import (
+    EvaluateOptions,
+    FigureOptions,
+    PredictOptions,
+    PrepareOptions,
+    TrainOptions,
+    as_plain,
+)
 from rsna_det.config.roles import flat_options, role_of
 from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.runs.session import run
@@ -61,14 +68,39 @@ def test_every_choice_composes_fits_its_targets_and_has_roles(group: str, choice
 def test_prepare_composes(data: str) -> None:
     config = compose_config("prepare", [f"data={data}", "data.root=somewhere"])
     config.run_dir = "run"
-    check_config(config)
+    assert check_config(config, PrepareOptions).data["root"] == "somewhere"
 
 
 def test_predict_composes() -> None:
-    check_config(compose_config("predict", ["checkpoints=[a.ckpt,b.ckpt]", "images=folder", "out=out", "cut=0.2"]))
-    check_config(
-        compose_config("predict", ["checkpoints='epoch_0[67].ckpt'", "images='[a b]'", "out=out", "pictures=3"])
-    )
+    several = ["checkpoints=[a.ckpt,b.ckpt]", "images=folder", "out=~/out", "cut=0.2"]
+    options = check_config(compose_config("predict", several), PredictOptions)
+    assert (options.checkpoints, options.cut) == (["a.ckpt", "b.ckpt"], 0.2)
+    assert options.out == Path.home() / "out"
+    quoted = ["checkpoints='epoch_0[67].ckpt'", "images='[a b]'", "out=out", "pictures=3"]
+    options = check_config(compose_config("predict", quoted), PredictOptions)
+    assert (options.checkpoints, options.images, options.pictures) == ("epoch_0[67].ckpt", "[a b]", 3)
+
+
+def test_evaluate_and_figures_compose() -> None:
+    config = compose_config("evaluate", ["runs=some", "out=out"])
+    config.run_dir = "out"
+    assert check_config(config, EvaluateOptions).nms_ious == [0.05, 0.1, 0.2, 0.3, 0.5]
+    figures = compose_config("figures", ["figure=samples", "data.root=somewhere"])
+    assert check_config(figures, FigureOptions).out == Path("studies/samples/report")
+
+
+def test_options_of_no_component_are_checked_like_the_rest() -> None:
+    wrong = ["paths.runs=3", "run_dir=3", "resume=3", "+colour=red", "+paths.colour=red"]
+    expected = [
+        r"paths\.runs is 3 \(int\)",
+        r"run_dir is 3",
+        r"resume is 3",
+        "there is no option colour",
+        r"there is no option paths\.colour; the closest",
+    ]
+    for override, message in zip(wrong, expected, strict=True):
+        with pytest.raises(ConfigError, match=message):
+            check_config(compose_config("train", ["data.root=somewhere", "run_dir=run", override]), TrainOptions)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +116,7 @@ def test_a_wrong_value_of_predict_is_named(override: str, message: str) -> None:
     options = {"checkpoints": "a.ckpt", "images": "folder", "out": "out"}
     given = [f"{key}={value}" for key, value in options.items() if not override.startswith(key)]
     with pytest.raises(ConfigError, match=message):
-        check_config(compose_config("predict", [*given, override]))
+        check_config(compose_config("predict", [*given, override]), PredictOptions)
 
 
 def test_a_value_that_needs_more_quotes_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Two ways of saying the same cell have one hash; whatever can change a result makes another."""
+"""Two ways of describing the same run have one hash; whatever can change a result makes another."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def usual(synthetic_root: Path) -> str:
     ],
     ids=" ".join,
 )
-def test_the_same_cell_said_otherwise(overrides: list[str], usual: str, synthetic_root: Path) -> None:
+def test_the_same_run_described_differently(overrides: list[str], usual: str, synthetic_root: Path) -> None:
     assert run_id(composed(synthetic_root, Path("another"), *overrides)) == usual
 
 
@@ -54,10 +54,10 @@ def test_the_same_cell_said_otherwise(overrides: list[str], usual: str, syntheti
         "decoding.cut=0.2",
         "loss.global_class=0",
         "callbacks=ema",
-        "callbacks=every_epoch",
+        "callbacks=default",
     ],
 )
-def test_what_matters_makes_another_cell(override: str, usual: str, synthetic_root: Path) -> None:
+def test_what_matters_makes_another_run(override: str, usual: str, synthetic_root: Path) -> None:
     assert run_id(composed(synthetic_root, Path("run"), override)) != usual
 
 
