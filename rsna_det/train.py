@@ -32,7 +32,7 @@ def main() -> None:
     from rsna_det.studies.plan import requested_study
 
     set_up()
-    # Hydra wants no plus where the group has a place of its own; people write it, as for any other group.
+    # Hydra wants no plus for a group in the defaults list; people write it, as for any other group.
     sys.argv = [
         argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
     ]
@@ -48,7 +48,7 @@ def main() -> None:
             raise ConfigError(f"{DRY_RUN} lists the runs of a study: name one with +sweep=<study>")
         _check_command_line(arguments)
     if not is_first_process():
-        # The first process's folder is the run's; this one's own log is of no use to anybody.
+        # Only the first process writes into the run's folder.
         sys.argv += ["hydra.output_subdir=null", f"hydra.run.dir={tempfile.mkdtemp()}"]
     _start()
 
@@ -62,7 +62,7 @@ def _check_command_line(arguments: Sequence[str]) -> None:
 
 
 def _start_study(arguments: Sequence[str]) -> None:
-    """Train what is missing of a study's runs, and say at the end what went wrong."""
+    """Train the runs of a study that are not finished, and list at the end those that failed."""
     from rsna_det.runs import resume
     from rsna_det.studies.launchers import check_launcher
     from rsna_det.studies.listing import show
@@ -84,7 +84,7 @@ def _start_study(arguments: Sequence[str]) -> None:
         for run in study.runs:
             run.state  # noqa: B018
         record_launch(study)
-    # Hydra ends the process when a run fails; jobs of a cluster go on when this one is interrupted.
+    # Hydra exits when a run fails; jobs on a cluster continue when this process is interrupted.
     with suppress(SystemExit, KeyboardInterrupt):
         _start()
     with errors_as_messages():
@@ -96,7 +96,7 @@ def _start_study(arguments: Sequence[str]) -> None:
 def _check_flags(arguments: Sequence[str]) -> None:
     unknown = [word for word in arguments if word.startswith("-") and word not in _FLAGS]
     if unknown:
-        raise ConfigError(f"{', '.join(unknown)} is no flag of a study, which takes {', '.join(_FLAGS)}")
+        raise ConfigError(f"{', '.join(unknown)} is not a flag of a study, which takes {', '.join(_FLAGS)}")
 
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")

@@ -53,7 +53,7 @@ def composing(name: str, overrides: Sequence[str]) -> Iterator[None]:
     except OverrideParseException as error:
         raise ConfigError(
             f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
-            "in it needs quotes of its own within those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
+            "needs quotes of its own inside those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
         ) from error
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_with_suggestions(name, overrides, error)) from error

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline unless asked, and never the reason why a run fails."""
+"""Weights & Biases: offline unless asked, and never the reason that a run fails."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ CONNECT_SECONDS = 5
 LONGEST_TAG = 64
 
 EPOCH = "epoch"
-"""Everything logged once an epoch is drawn over it: steps do not compare between runs of different batch sizes."""
+"""The x-axis of everything logged once an epoch: steps do not compare between batch sizes."""
 
 PER_EPOCH = ("train/*", "val/*", "learning_rate")
 
@@ -48,11 +48,11 @@ SUMMARIES: dict[str, Literal["min", "max"]] = {
     **dict.fromkeys(("val/map", "val/map_best", "val/global_accuracy", "val/global_auc"), "max"),
     **dict.fromkeys((f"{part}/{name}" for part in ("train", "val") for name in (*LOSS_NAMES, "loss")), "min"),
 }
-"""The epoch that a run is summed up by in the dashboard's tables, beside the last."""
+"""Which value of each metric, beside the last, represents a run in the dashboard's tables."""
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger, with what a detector's run has besides numbers; what fails in W&B is a warning.
+    """Lightning's logger, extended by detections and artifacts; a failure of W&B is a warning.
 
     Args:
         keep_artifacts: whether :meth:`conclude` logs artifacts.
@@ -159,7 +159,7 @@ def wandb_logger(
         group=group,
         job_type=job_type,
         tags=_tags([*always, *tags]),
-        # A sweep numbers its cells.
+        # A sweep numbers its runs.
         name=f"{folder.parent.name}-{folder.name}" if folder.name.isdigit() else folder.name,
         id=_run_id(folder),
         resume="allow" if mode == "online" else None,
@@ -178,7 +178,7 @@ def finish_tracking() -> None:
 
 
 def logged_in() -> bool:
-    """Whether there are credentials for W&B; nobody is asked for them, and no server either."""
+    """Whether there are credentials for W&B; asks neither the user nor a server."""
     return wandb.login(prompt=False, verify=False)
 
 
@@ -208,9 +208,9 @@ def _start(logger: RunLogger, folder: Path) -> None:
     try:
         experiment = logger.experiment
     except CommError as error:
-        log.warning("W&B does not answer as it should (%s): going on offline; `wandb sync` sends the run later", error)
+        log.warning("W&B answered with an error (%s): continuing offline; `wandb sync` uploads the run later", error)
         wandb.teardown()
-        # The failed run may not have let go of its id yet, and Lightning offers no way to change its mind.
+        # The failed run may still hold its id, and Lightning offers no way to change the mode.
         RunFolder(folder).wandb_id.unlink()
         logger._wandb_init |= {"mode": "offline", "resume": None, "id": _run_id(folder)}  # noqa: SLF001
         experiment = logger.experiment
@@ -249,11 +249,11 @@ def _tags(texts: Sequence[str]) -> list[str]:
 
 
 def _reachable_mode(mode: Mode) -> Mode:
-    """The mode itself, or ``offline`` where nobody answers."""
+    """The mode itself, or ``offline`` where no server answers."""
     problem = server_problem() if mode == "online" else None
     if problem is None:
         return mode
-    log.warning("%s: going on offline; `wandb sync` sends the run later", problem)
+    log.warning("%s: continuing offline; `wandb sync` uploads the run later", problem)
     return "offline"
 
 

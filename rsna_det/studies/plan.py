@@ -23,7 +23,7 @@ LAUNCHES = "launches"
 """Folder of a study's records of its starts."""
 
 PLACES = ("paths.studies",)
-"""Options that say where a study lies, and not what it is."""
+"""Options that locate a study without changing it."""
 
 
 @dataclass(frozen=True, kw_only=True)

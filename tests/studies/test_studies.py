@@ -93,7 +93,7 @@ def test_a_fold_that_is_not_there_is_said_before_anything_trains(synthetic_root:
 def test_a_mistyped_flag_is_no_start(synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = ["-m", "+sweep=negatives", f"data.root={synthetic_root}", f"paths.studies={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["train", *study, "--dryrun"])
-    with pytest.raises(SystemExit, match="--dryrun is no flag of a study, which takes -m, --multirun, --dry-run"):
+    with pytest.raises(SystemExit, match="--dryrun is not a flag of a study, which takes -m, --multirun, --dry-run"):
         train.main()
     assert not list(tmp_path.glob("**/launches"))
     monkeypatch.setattr(sys, "argv", ["train", "--dry-run"])
