@@ -13,7 +13,8 @@ from rsna_det.data.cache.building import build_cache
 from rsna_det.data.cache.pixels import DicomSource, PixelCache
 from rsna_det.data.dataset import RadiographDataset
 from rsna_det.data.dicom.reading import find_dicoms
-from rsna_det.data.labels.reading import IMAGES_DIR, read_labels
+from rsna_det.data.labels.reading import read_labels
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.data.synthetic.writing import write_synthetic
 
 IMAGES = 24

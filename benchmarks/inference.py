@@ -7,7 +7,7 @@ import torch
 
 from rsna_det.config.compose import compose_config
 from rsna_det.data.dicom.discovery import find_radiographs
-from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.data.synthetic.writing import write_synthetic
 from rsna_det.predict.members import find_members, operating_point
 from rsna_det.predict.pipeline import predict

@@ -14,7 +14,7 @@ from experiments.reporting.labelled import labelled_images, save_picture
 from experiments.reporting.study_report import Part
 from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.examples import labelled_picture, network_image
-from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.drawing.boxes import sheet
 from rsna_det.structures import UNKNOWN_PATIENT, Category
 

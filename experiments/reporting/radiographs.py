@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from rsna_det.data.cache.index import IMAGE_FOLDER
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def thumbnails(image_ids: Iterable[str], *, run: RunFolder) -> dict[str, Thumbna
         run: whose configuration says where they are.
     """
     try:
-        paths = find_dicoms(_data_root(run) / IMAGE_FOLDER)
+        paths = find_dicoms(_data_root(run) / IMAGES_DIR)
     except (OSError, DicomError) as error:
         log.warning("the page has no radiographs: %s", error)
         return {}

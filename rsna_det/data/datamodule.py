@@ -1,23 +1,25 @@
 """A fold of the challenge's data -> loaders for training and validation."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pandas as pd
-import torch
 from pytorch_lightning import LightningDataModule
 
 from rsna_det.data.augmentation.presets import Augmentation
-from rsna_det.data.cache.building import open_cache
-from rsna_det.data.cache.pixels import DicomSource, PixelCache
+from rsna_det.data.cache.decoding_pool import available_cores
+from rsna_det.data.cache.opening import open_cache
+from rsna_det.data.cache.pixels import DicomSource, PixelCache, PixelSource
 from rsna_det.data.dataset import RadiographDataset, collate
 from rsna_det.data.dicom.reading import find_dicoms
-from rsna_det.data.labels.folds import OUTSIDE, fold_report, with_folds
-from rsna_det.data.labels.reading import CLASS_CSV, IMAGES_DIR, LABELS_CSV, read_labels, read_test_ids
-from rsna_det.data.labels.selection import check_used, count_labels, limit_images
-from rsna_det.data.sampling import EpochLoader, EpochSampler
+from rsna_det.data.labels.folds import OUTSIDE, with_folds
+from rsna_det.data.labels.reading import read_labels, read_test_ids
+from rsna_det.data.labels.selection import check_used, limit_images
+from rsna_det.data.layout import CLASS_CSV, IMAGES_DIR, LABELS_CSV
+from rsna_det.data.loading import EpochLoader, epoch_loader
+from rsna_det.data.sampling import EpochSampler
+from rsna_det.data.summary import counts, describe
+from rsna_det.errors import InvalidValueError, MissingFileError
 from rsna_det.structures import Category
 
 MIN_IMAGE_SIZE = 64
@@ -43,15 +45,16 @@ class RsnaDataModule(LightningDataModule):
         patients_csv: map from image to true patient, which keeps each person's images in one fold.
         folds_csv: a published fold file, used in place of an assignment.
         test_ids: list of ids kept out of all folds.
-        cache_dir: where ``rsna_det.prepare`` puts decoded images; without such a cache DICOM files are decoded anew.
+        cache_dir: where ``rsna_det.prepare`` puts decoded images; without such a cache DICOM files are decoded at
+            every read.
         fold_seed: of the assignment to folds: runs of several seeds share their folds.
         group_by_patient: False ignores the map in the assignment, as the published folds do.
         train_negatives: False leaves images without boxes out of the training (not of the validation).
         limit_images: keep only so many, with the same share of each fold and category; None for all.
 
     Raises:
-        FileNotFoundError: for a file or folder that is not there.
-        ValueError: for a number out of range.
+        MissingFileError: a file or folder does not exist.
+        InvalidValueError: a number is out of range.
     """
 
     collate = staticmethod(collate)
@@ -94,7 +97,7 @@ class RsnaDataModule(LightningDataModule):
         self.train_negatives = train_negatives
         self.limit_images = limit_images
         self._images: pd.DataFrame | None = None
-        self._pixels: PixelCache | DicomSource | None = None
+        self._pixels: PixelSource | None = None
         self._check_numbers()
         self._check_files()
 
@@ -102,9 +105,10 @@ class RsnaDataModule(LightningDataModule):
         """Read and check the labels, assign the folds, find the pixels; a second call does nothing.
 
         Raises:
-            LabelError: all that is wrong with the tables, at once.
-            CacheError: for a cache that no longer holds what is on disk.
-            ValueError: for folds that cannot be made, or one without images.
+            LabelError: everything that is wrong with the tables, at once.
+            CacheError: the cache no longer holds what is on disk.
+            DataError: test ids or published folds contradict the images or the options.
+            InvalidValueError: folds that cannot be made, or one without images.
         """
         if self._images is not None:
             return
@@ -129,18 +133,18 @@ class RsnaDataModule(LightningDataModule):
         check_used(images[images["fold"] == self.fold], f"validation on fold {self.fold}")
         devices = self.trainer.world_size if self.trainer else 1
         if devices > (images["fold"] == self.fold).sum():
-            raise ValueError(f"fold {self.fold} has fewer images than the {devices} devices that validate on it")
+            raise InvalidValueError(f"fold {self.fold} has fewer images than the {devices} devices that validate on it")
         self._images, self._pixels = images, pixels
 
     @property
     def images(self) -> pd.DataFrame:
-        """One row per image, those outside all folds too; see :func:`rsna_det.data.labels.reading.read_labels`.
+        """One row per image, including those outside all folds; see :func:`rsna_det.data.labels.reading.read_labels`.
 
         Raises:
             RuntimeError: before ``setup()``.
         """
         if self._images is None:
-            raise RuntimeError("the data is not read yet: call setup() first")
+            raise RuntimeError("the data has not been read: call setup() first")
         return self._images
 
     @property
@@ -162,47 +166,22 @@ class RsnaDataModule(LightningDataModule):
         return self._loader(self.val_images, augmentation=None, shuffle=False)
 
     def plan(self) -> dict[str, Any]:
-        """What a run on this data will use: counts of images, positives and boxes, and where pixels come from."""
-        cache = isinstance(self._pixels, PixelCache)
+        """What a run on this data will use: where pixels come from; counts of images, positives and boxes."""
+        cached = isinstance(self._pixels, PixelCache)
         return {
             "root": str(self.root),
-            "source": str(self._pixels.file) if isinstance(self._pixels, PixelCache) else str(self.root / IMAGES_DIR),
-            "cached": cache,
+            "source": str(self._pixels.file if isinstance(self._pixels, PixelCache) else self.root / IMAGES_DIR),
+            "cached": cached,
+            "true_patients": self.patients_csv is not None,
             "image_size": self.image_size,
             "fold": self.fold,
             "num_folds": self.num_folds,
-            "train": count_labels(self.train_images),
-            "val": count_labels(self.val_images),
-            "outside": count_labels(self.images[self.images["fold"] == OUTSIDE]),
-            "folds": fold_report(self.images).to_dict("records"),
+            **counts(train=self.train_images, val=self.val_images, images=self.images),
         }
 
     def describe(self) -> str:
         """The plan in words, one fact a line."""
-        plan = self.plan()
-        lines = [f"data: {plan['root']} at {self.image_size} px, fold {self.fold} of {self.num_folds}"]
-        counts = [(part, plan[part]) for part in ("train", "val", "outside") if plan[part]["images"]]
-        lines += [
-            f"{part}: {found['images']} images, {found['positives']} with opacities, {found['boxes']} boxes"
-            for part, found in counts
-        ]
-        folds = [row for row in plan["folds"] if row["fold"] != "total"]
-        lines.append("images a fold: " + ", ".join(f"{r['fold']}: {r['images']} ({r['positives']})" for r in folds))
-        own = next(row for row in plan["folds"] if row["fold"] == str(self.fold))
-        if self.patients_csv is None:
-            lines.append(
-                "true patients: not known, so the folds leak; name a map from image to patient, data.patients_csv"
-            )
-        else:
-            lines.append(f"true patients: {own['shared_images']} validation images show one who is in another fold too")
-        if plan["cached"]:
-            lines.append(f"pixels: decoded already, {plan['source']}")
-        else:
-            lines.append(
-                f"pixels: decoded from {plan['source']} every time; `python -m rsna_det.prepare` with the same data "
-                "options decodes them once"
-            )
-        return "\n".join(lines)
+        return describe(self.plan())
 
     def _training(self, images: pd.DataFrame) -> pd.DataFrame:
         used = ~images["fold"].isin([self.fold, OUTSIDE])
@@ -210,7 +189,7 @@ class RsnaDataModule(LightningDataModule):
             used &= images["category"] == Category.OPACITY
         return images[used]
 
-    def _open_pixels(self) -> PixelCache | DicomSource:
+    def _open_pixels(self) -> PixelSource:
         if self.cache_dir is not None:
             cache = open_cache(root=self.root, cache_dir=self.cache_dir, side=self.image_size)
             if cache is not None:
@@ -219,65 +198,44 @@ class RsnaDataModule(LightningDataModule):
 
     def _loader(self, images: pd.DataFrame, *, augmentation: Augmentation | None, shuffle: bool) -> EpochLoader:
         if self._pixels is None:
-            raise RuntimeError("the data is not read yet: call setup() first")
+            raise RuntimeError("the data has not been read: call setup() first")
         dataset = RadiographDataset(
             images=images, pixels=self._pixels, image_size=self.image_size, augmentation=augmentation
         )
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        workers = self._workers()
-        return EpochLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=EpochSampler(size=len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world_size=devices),
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_start_worker,
-            persistent_workers=workers > 0,
-            # Of its own: a loader draws from torch's generator when it starts workers, and dropout would notice.
-            generator=torch.Generator(),
-        )
+        sampler = EpochSampler(size=len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world_size=devices)
+        return epoch_loader(dataset, sampler=sampler, batch_size=self.batch_size, num_workers=self._workers())
 
     def _workers(self) -> int:
         if self.num_workers >= 0:
             return self.num_workers
         devices = self.trainer.num_devices if self.trainer else 1
-        return max(1, min(_MAX_WORKERS, _cores() // devices))
+        return max(1, min(_MAX_WORKERS, available_cores() // devices))
 
     def _check_numbers(self) -> None:
         lowest = {"batch_size": 1, "num_workers": -1, "seed": 0, "fold_seed": 0, "num_folds": 2}
         lowest |= {"image_size": MIN_IMAGE_SIZE} | ({"limit_images": 1} if self.limit_images is not None else {})
         for name, low in lowest.items():
             if getattr(self, name) < low:
-                raise ValueError(f"data.{name} is {getattr(self, name)}; expected {low} or more")
+                raise InvalidValueError(f"data.{name} is {getattr(self, name)}; expected {low} or more")
         if not 0 <= self.fold < self.num_folds:
             expected = f"expected 0 to {self.num_folds - 1}"
-            raise ValueError(f"data.fold is {self.fold}; with data.num_folds={self.num_folds} {expected}")
+            raise InvalidValueError(f"data.fold is {self.fold}; with data.num_folds={self.num_folds} {expected}")
 
     def _check_files(self) -> None:
         there = {IMAGES_DIR: Path.is_dir, LABELS_CSV: Path.is_file, CLASS_CSV: Path.is_file}
         missing = [name for name, is_there in there.items() if not is_there(self.root / name)]
         if missing:
             found = f"has no {' and no '.join(missing)}" if self.root.is_dir() else "is no folder"
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"data.root={self.root} {found}; expected the challenge's {IMAGES_DIR}/, {LABELS_CSV} and {CLASS_CSV}: "
                 f"get them with `{_KAGGLE}` and unpack them there, or try the embedded data with data=synthetic"
             )
         for name in ("patients_csv", "folds_csv", "test_ids"):
             path = getattr(self, name)
             if path is not None and not path.is_file():
-                raise FileNotFoundError(f"data.{name}={path} is no file; name another, or none: data.{name}=null")
+                raise MissingFileError(f"data.{name}={path} is no file; name another, or none: data.{name}=null")
 
 
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_worker(_: int) -> None:
-    # As many processes as cores work already: threads of their own would only get in each other's way.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)

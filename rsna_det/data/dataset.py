@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rsna_det.data.augmentation.presets import Augmentation
-from rsna_det.data.cache.pixels import DicomSource, PixelCache
+from rsna_det.data.cache.pixels import PixelSource
 from rsna_det.data.cache.resize import square_scale
 from rsna_det.structures import Batch, Category, Sample
 
@@ -26,14 +26,14 @@ class RadiographDataset(Dataset[Sample]):
         augmentation: changes image and boxes; None for no change.
 
     Raises:
-        ValueError: for a pixel source of another size.
+        ValueError: the pixel source has squares of another size.
     """
 
     def __init__(
         self,
         *,
         images: pd.DataFrame,
-        pixels: PixelCache | DicomSource,
+        pixels: PixelSource,
         image_size: int,
         augmentation: Augmentation | None,
     ) -> None:
@@ -43,7 +43,7 @@ class RadiographDataset(Dataset[Sample]):
         self.pixels = pixels
         self.image_size = image_size
         self.augmentation = augmentation
-        # A frame takes longer to give one row than a cached image to be read.
+        # Getting one row from a frame takes longer than reading a cached image.
         self._rows = self.images.to_dict("records")
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class RadiographDataset(Dataset[Sample]):
         if self.augmentation is not None:
             image, boxes = self.augmentation(image, boxes, seed)
         return Sample(
-            # The copy: a cache lends a read-only view of its file.
+            # A copy: a cache lends a read-only view of its file.
             image=torch.from_numpy(np.array(image))[None],
             boxes=torch.from_numpy(boxes),
             source_boxes=torch.from_numpy(source_boxes.copy()),

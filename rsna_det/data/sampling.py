@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-# What a stream of random numbers is for: streams of one seed must not repeat each other.
+# The purpose of each random stream: streams of one seed must not repeat each other.
 _ORDER, _AUGMENTATION = 1, 2
 
 
@@ -19,7 +18,7 @@ def augmentation_seed(*, seed: int, epoch: int, index: int) -> int:
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields ``(index, augmentation seed)`` of the images that one device sees in an epoch.
 
-    A shuffled sampler gives every device as many images by starting again from the front: devices that train on
+    A shuffled sampler gives every device equally many images by starting again from the front: devices that train on
     unequal counts wait for each other for ever. One that does not shuffle shows every image exactly once over all
     devices, as a score over a validation set needs.
 
@@ -65,14 +64,3 @@ class EpochSampler(Sampler[tuple[int, int]]):
             return np.arange(self.size)
         order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(self.size)
         return np.resize(order, len(self) * self.world_size)
-
-
-class EpochLoader(DataLoader[Any]):
-    """A loader that asks its sampler for nothing before the first batch is fetched.
-
-    Lightning makes a run's first iterator before it tells the sampler the epoch. A plain loader with workers fetches at
-    once, and a run that is resumed would repeat the order and the augmentations of another epoch.
-    """
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        yield from super().__iter__()

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.roles import FILE_OPTIONS, flat_options, role_of
 from rsna_det.config.targets import first_target, todays_target
 from rsna_det.data.cache.index import digest
-from rsna_det.data.labels.reading import CLASS_CSV, LABELS_CSV
+from rsna_det.data.layout import CLASS_CSV, LABELS_CSV
 from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 
 _LEFT_OUT = object()

@@ -194,7 +194,7 @@ def test_the_plan_counts_what_the_loaders_show(synthetic_root: Path) -> None:
 
 
 def test_workers_are_counted_per_device(synthetic_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsna_det.data.datamodule._cores", lambda: 6)
+    monkeypatch.setattr("rsna_det.data.datamodule.available_cores", lambda: 6)
     data = module(synthetic_root, num_workers=-1)
     assert data._workers() == 6
     data.trainer = SimpleNamespace(global_rank=0, world_size=4, num_devices=4)  # type: ignore[assignment]

@@ -9,7 +9,8 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from rsna_det.data.sampling import EpochLoader, EpochSampler, augmentation_seed
+from rsna_det.data.loading import EpochLoader
+from rsna_det.data.sampling import EpochSampler, augmentation_seed
 
 
 def epoch_of(sampler: EpochSampler, epoch: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import pytest
 
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
-from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import read_operating_point
 from rsna_det.evaluation.out_of_fold import open_runs
@@ -197,7 +197,7 @@ def test_labels_of_an_unreadable_image_may_lie_anywhere(
     assert f"2 of {len(files)} predicted images have labels and are scored. {len(files) - 2} have no labels" in text
     assert "1 of the scored could not be read and count as without boxes." in text
     labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1500,2,30,40,1\n")
-    with pytest.raises(ValueError, match=r"1 finding (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
+    with pytest.raises(ValueError, match=r"1 problem (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
         composed("evaluate", tmp_path / "out", *overrides)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from rsna_det.data.labels.reading import UNKNOWN_CATEGORY
+from rsna_det.data.labels.frame import UNKNOWN_CATEGORY
 from rsna_det.evaluation.measures import (
     FALSE_POSITIVE_RATES,
     best_scores,

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from rsna_det.data.cache.resize import fit_square, square_scale
 from rsna_det.data.dicom.reading import find_dicoms, read_radiograph
-from rsna_det.data.labels.reading import IMAGES_DIR
+from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.drawing.boxes import draw_boxes
 from rsna_det.structures import Detections
 

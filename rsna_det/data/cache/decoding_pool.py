@@ -1,8 +1,8 @@
 """Decodes DICOM files on several cores, each into its place in one file of pixels.
 
 Processes and not threads: pydicom holds Python's lock for part of the work. They write the pixels themselves, so that
-only a line of the index travels back; with ordinary writes, never through a memory map: on a full disk the first is
-an error that can be told, the second kills the process.
+only a line of the index travels back. They use ordinary writes, never a memory map: on a full disk a write fails with
+an error, whereas a memory map kills the process.
 """
 
 import multiprocessing
@@ -24,16 +24,13 @@ from jaxtyping import UInt8
 from rsna_det.data.cache.index import Entry, Source, digest
 from rsna_det.data.cache.resize import fit_square
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from rsna_det.errors import MissingFileError, ResourceError, StorageError
 
 # A process takes as long to start as it takes to decode some hundreds of radiographs.
 _WORTH_A_PROCESS = 256
 # Tasks handed to the processes at once: enough to keep them busy, few enough to stop soon.
 _AHEAD = 512
 _CHUNK = 8
-
-
-class DecodingPoolError(RuntimeError):
-    """A decoding process ended without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +55,28 @@ class Square:
 
 
 def decode_all(tasks: Sequence[DecodingTask], *, workers: int) -> Generator[Entry | str, None, None]:
-    """Yields, in the tasks' order, an entry for each decoded file or what is wrong with a damaged one.
+    """Yield, in the tasks' order, an entry for each decoded file or what is wrong with a damaged one.
 
     Raises:
         OSError: the pixels cannot be written.
-        DecodingPoolError: a process was killed, most likely for want of memory.
+        ResourceError: a worker was killed.
     """
     workers = min(workers, -(-len(tasks) // _WORTH_A_PROCESS))
     if workers <= 1:
         yield from map(decode, tasks)
         return
-    with _processes(workers) as pool:
-        try:
-            for start in range(0, len(tasks), _AHEAD):
-                yield from pool.map(decode, tasks[start : start + _AHEAD], chunksize=_CHUNK)
-        except BrokenProcessPool as error:
-            raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+    with _processes(workers) as pool, _killed_workers_named(workers):
+        for start in range(0, len(tasks), _AHEAD):
+            yield from pool.map(decode, tasks[start : start + _AHEAD], chunksize=_CHUNK)
 
 
 def read_square(path: Path, side: int) -> Square | str:
-    """Decodes one file into a square of ``side`` network pixels; a damaged one gives a message and no exception."""
+    """Decode one file into a square of ``side`` network pixels; a damaged one yields a message, not an exception."""
     started = time.perf_counter()
     try:
         pixels = read_radiograph(path)
     except DicomError as error:
         return str(error)
-    except OSError as error:
-        return f"{path}: it cannot be read ({error.strerror})"
     square = fit_square(pixels, side)
     height, width = pixels.shape
     return Square(pixels=square, height=height, width=width, seconds=time.perf_counter() - started)
@@ -92,29 +84,39 @@ def read_square(path: Path, side: int) -> Square | str:
 
 @contextmanager
 def worker_pool(*, workers: int, images: int) -> Generator[Executor, None, None]:
-    """Runs functions of many images beside the caller: in processes, or for a few images in one thread.
+    """Run functions of many images beside the caller: in processes, or for a few images in one thread.
 
-    One, since what silences pydicom's warnings is not safe between threads. What has not been started is dropped when
+    Only one thread, since silencing pydicom's warnings is not thread-safe. What has not been started is dropped when
     the caller fails or is interrupted.
 
     Args:
         workers: processes at most.
-        images: that they will work on.
+        images: number of images that they will work on.
 
     Raises:
-        DecodingPoolError: a process was killed, most likely for want of memory.
+        ResourceError: a worker was killed.
     """
     pool = _processes(workers) if workers > 1 and images >= _WORTH_A_PROCESS else ThreadPoolExecutor(1)
     try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise DecodingPoolError("a decoding process was killed (out of memory?); try fewer workers") from error
+        with _killed_workers_named(workers):
+            yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _killed_workers_named(workers: int) -> Generator[None, None, None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise ResourceError(
+            "a worker process was killed, most likely because memory ran out: try fewer workers "
+            f"(workers=N, now {workers}); the same command resumes"
+        ) from error
+
+
 def decode(task: DecodingTask) -> Entry | str:
-    """Decodes one file; a damaged one gives a message and no exception, so that the others go on.
+    """Decode one file; a damaged one yields a message, not an exception, so that the others are decoded.
 
     Raises:
         OSError: the pixels cannot be written.
@@ -123,10 +125,8 @@ def decode(task: DecodingTask) -> Entry | str:
     try:
         content = digest(source.path)
         pixels = read_radiograph(source.path)
-    except DicomError as error:
+    except (DicomError, MissingFileError, StorageError) as error:
         return str(error)
-    except OSError as error:
-        return f"{source.path}: it cannot be read ({error.strerror})"
     square = fit_square(pixels, task.side)
     with task.file.open("r+b") as stream:
         stream.seek(task.offset)
@@ -155,9 +155,9 @@ def _processes(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Makes a decoding process a quiet one that does not outlive its parent."""
+    """Make a worker one thread that leaves Ctrl-C to its parent and does not outlive it."""
     cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    # Ctrl-C reaches the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,6 +1,6 @@
 """What a pixel cache knows of its sources: which file became which row, and whether that file is still the same.
 
-The index has one JSON object a line and only ever grows while a cache is built, so that a killed run loses no more
+The index has one JSON object a line and only ever grows while a cache is built, so that a killed build loses no more
 than its last, half-written line.
 """
 
@@ -13,11 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rsna_det.data.dicom.reading import find_dicoms
+from rsna_det.data.layout import IMAGES_DIR
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.files.atomic import whole_file
+from rsna_det.files.reading import readable
 
-# Raised whenever the same file would be decoded or resized to other pixels than before.
 DECODER_VERSION = 1
-IMAGE_FOLDER = "stage_2_train_images"
+"""Raised whenever the same file would be decoded or resized to other pixels than before."""
+
 PIXELS_FILE = "pixels.npy"
 INDEX_FILE = "index.jsonl"
 
@@ -35,13 +38,13 @@ class Entry:
     digest: str
 
     def with_time(self, mtime_ns: int) -> "Entry":
-        """The entry of a file that was touched and not changed."""
+        """The entry of a file that was touched but not changed."""
         return replace(self, mtime_ns=mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One DICOM file as it lies on disk now."""
+    """One DICOM file as it is on disk now."""
 
     image_id: str
     path: Path
@@ -53,17 +56,19 @@ def find_sources(root: Path) -> list[Source]:
     """The training images below ``root``, sorted by image id: their place in this list is their row.
 
     Raises:
-        FileNotFoundError: there is no such folder or no ``.dcm`` file in it.
+        MissingFileError: there is no such folder, or no ``.dcm`` file in it.
+        DicomError: two files have one id.
     """
-    paths = find_dicoms(root / IMAGE_FOLDER)
+    paths = find_dicoms(root / IMAGES_DIR)
     if not paths:
-        raise FileNotFoundError(f"{root / IMAGE_FOLDER} holds no .dcm file: is {root} the challenge's folder?")
-    stats = [(image_id, path, path.stat()) for image_id, path in sorted(paths.items())]
+        raise MissingFileError(f"{root / IMAGES_DIR} holds no .dcm file: is {root} the challenge's folder?")
+    with readable(root / IMAGES_DIR):
+        stats = [(image_id, path, path.stat()) for image_id, path in sorted(paths.items())]
     return [Source(image_id=i, path=p, file_size=s.st_size, mtime_ns=s.st_mtime_ns) for i, p, s in stats]
 
 
 def cache_folder(*, root: Path, cache_dir: Path, side: int, sources: Iterable[Source]) -> Path:
-    """The folder of the cache of exactly these files: its name ends in a hash of all that decides the pixels."""
+    """The folder of the cache of exactly these files: its name ends in a hash of everything that decides the pixels."""
     inputs = json.dumps([DECODER_VERSION, side, [[source.image_id, source.file_size] for source in sources]])
     key = hashlib.blake2b(inputs.encode()).hexdigest()[:12]
     return cache_dir / f"{folder_prefix(root=root, side=side)}{key}"
@@ -75,23 +80,40 @@ def folder_prefix(*, root: Path, side: int) -> str:
 
 
 def digest(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
+    """Hash of a file's content.
+
+    Raises:
+        MissingFileError, StorageError: the file cannot be read.
+    """
+    with readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
 
 
 def read_index(file: Path) -> dict[str, Entry]:
-    """Image id -> entry, the last one of an image counting; a line that was not finished is passed over."""
+    """Image id -> entry, the last one of an image counting; an unfinished last line is ignored.
+
+    Raises:
+        DataError: a line is damaged.
+        StorageError: the file cannot be read.
+    """
     if not file.is_file():
         return {}
-    lines = file.read_text(encoding="utf-8").split("\n")
-    # Text behind the last line break is the beginning of a line that a killed run did not finish.
-    entries = [Entry(**json.loads(line)) for line in lines[:-1] if line]
+    try:
+        with readable(file):
+            lines = file.read_text(encoding="utf-8").split("\n")
+        # Text after the last line break is the beginning of a line that a killed build did not finish.
+        entries = [Entry(**json.loads(line)) for line in lines[:-1] if line]
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise DataError(f"{file} is damaged ({error})") from error
     return {entry.image_id: entry for entry in entries}
 
 
 def write_index(file: Path, entries: Iterable[Entry]) -> None:
-    """Writes a whole index at once: it is there complete or not at all."""
+    """Write a whole index at once: it is there complete or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     with whole_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.writelines(_line(entry) for entry in entries)
         stream.flush()
@@ -99,7 +121,7 @@ def write_index(file: Path, entries: Iterable[Entry]) -> None:
 
 
 def append_to_index(file: Path, entries: Iterable[Entry]) -> None:
-    """Adds entries and returns when they are on disk."""
+    """Add entries and return once they are on disk."""
     with file.open("a", encoding="utf-8") as stream:
         stream.writelines(_line(entry) for entry in entries)
         stream.flush()
@@ -107,9 +129,9 @@ def append_to_index(file: Path, entries: Iterable[Entry]) -> None:
 
 
 def find_changed(entries: Mapping[str, Entry], sources: Iterable[Source]) -> list[Source]:
-    """Files whose content is another one than when it was decoded.
+    """Files whose content has changed since they were decoded.
 
-    Size and time of change tell at once that most are the same; only a file with a new time is read.
+    Size and modification time tell at once that most have not; only a file with a new time is read.
     """
     changed, suspects = list[Source](), list[Source]()
     for source in sources:

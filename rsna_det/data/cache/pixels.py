@@ -1,34 +1,44 @@
-"""Where a radiograph's square of pixels comes from: the cache, or its DICOM file when there is none."""
+"""Where a radiograph's square of pixels comes from: the cache, or its DICOM file if there is none."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from rsna_det.data.cache.resize import fit_square
 from rsna_det.data.dicom.reading import read_radiograph, read_size
+from rsna_det.files.reading import readable
 
 
-class PixelSource(Protocol):
-    """Image id -> pixels. Every source gives the same pixels for the same file and side."""
+class PixelSource(ABC):
+    """Image id -> pixels. Every source gives the same pixels for the same file and side.
+
+    Attributes:
+        side: side of the squares in network pixels.
+    """
+
+    side: int
 
     @property
-    def side(self) -> int:
-        """Side of the squares in network pixels."""
-
-    @property
+    @abstractmethod
     def sizes(self) -> Mapping[str, tuple[int, int]]:
         """Height and width of each radiograph in source pixels."""
 
+    @abstractmethod
     def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
-        """The radiograph fitted into a square (see :func:`rsna_det.data.cache.resize.fit_square`)."""
+        """The radiograph fitted into a square (see :func:`rsna_det.data.cache.resize.fit_square`).
+
+        Raises:
+            KeyError: there is no such image.
+        """
 
 
-class DicomSource:
-    """Decodes the DICOM file anew at every read.
+class DicomSource(PixelSource):
+    """Decodes the DICOM file at every read.
 
     Args:
         paths: the file of each image id.
@@ -49,15 +59,6 @@ class DicomSource:
         """Height and width of each radiograph in source pixels; the first use reads every file's header."""
         return {image_id: read_size(path) for image_id, path in self._paths.items()}
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __contains__(self, image_id: object) -> bool:
-        return image_id in self._paths
-
-    def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
-        return self.read(image_id)
-
     def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
         """The radiograph fitted into a square.
 
@@ -70,7 +71,7 @@ class DicomSource:
         return fit_square(read_radiograph(self._paths[image_id]), self.side)
 
 
-class PixelCache:
+class PixelCache(PixelSource):
     """Decoded radiographs in one memory-mapped file, ``uint8 [images, side, side]``.
 
     Cheap to pickle: a process that gets it opens the file itself, at its first read.
@@ -85,12 +86,18 @@ class PixelCache:
     def __init__(self, *, file: Path, side: int, rows: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]) -> None:
         self.file = file
         self.side = side
-        self.sizes: Mapping[str, tuple[int, int]] = dict(sizes)
         self._rows = dict(rows)
+        self._sizes = dict(sizes)
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of each radiograph in source pixels."""
+        return self._sizes
 
     @cached_property
     def _pixels(self) -> UInt8[np.ndarray, "images side side"]:
-        return np.asarray(np.load(self.file, mmap_mode="r", allow_pickle=False))
+        with readable(self.file, missing="the cache was removed: run `python -m rsna_det.prepare` again"):
+            return np.asarray(np.load(self.file, mmap_mode="r", allow_pickle=False))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
@@ -101,14 +108,12 @@ class PixelCache:
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._rows
 
-    def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
-        return self.read(image_id)
-
     def read(self, image_id: str) -> UInt8[np.ndarray, "side side"]:
         """The radiograph fitted into a square: a read-only view of the file, nothing is copied.
 
         Raises:
             KeyError: there is no such image.
+            MissingFileError, StorageError: the file cannot be opened.
         """
         if image_id not in self._rows:
             raise KeyError(f"no image {image_id!r} among {len(self._rows)} in {self.file}")

@@ -6,21 +6,26 @@ from jaxtyping import UInt8
 
 
 def square_scale(height: int, width: int, side: int) -> float:
-    """Source pixels times this are network pixels, on both axes (``side`` = side of the square, network pixels).
+    """What to multiply source pixels by to get network pixels, on both axes.
+
+    Args:
+        height: of the radiograph, source pixels.
+        width: likewise.
+        side: of the square, network pixels.
 
     Raises:
         ValueError: a length below one pixel.
     """
     if min(height, width, side) < 1:
-        raise ValueError(f"lengths of at least one pixel are needed, got {height} x {width} to {side}")
+        raise ValueError(f"expected lengths of at least one pixel, got {height} x {width} to {side}")
     return side / max(height, width)
 
 
 def fit_square(pixels: UInt8[np.ndarray, "height width"], side: int) -> UInt8[np.ndarray, "side side"]:
-    """The radiograph scaled so that its longer side fills a square, the rest black at the right or bottom.
+    """The radiograph scaled so that its longer side fills a square; the rest, at the right or bottom, is black.
 
-    Area interpolation, linear where it enlarges. The source is padded *before* it is scaled, so that both axes
-    have exactly the factor of :func:`square_scale` and no box is moved by the rounding of a side.
+    Area interpolation, linear if it enlarges. The source is padded *before* it is scaled, so that both axes have
+    exactly the factor of :func:`square_scale` and rounding a side moves no box.
 
     Raises:
         ValueError: an image or a side without a pixel.

@@ -8,21 +8,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsna_det.errors import MissingFileError
 from rsna_det.files.paths import matching_paths
 
 log = logging.getLogger(__name__)
 
-# Of files without one of these the whole name is the id: a name such as 1.2.840.113619 has dots and no suffix.
+# A file without one of these has its whole name as id: a name such as 1.2.840.113619 has dots but no suffix.
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC = b"DICM"
 _MAGIC_AT = 128
-# The table of contents of a medium: a DICOM file without an image.
+# The table of contents of a disc: a DICOM file without an image.
 _CONTENTS = "DICOMDIR"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A file, and its path below the folder in which it was found."""
+    """A file, and its path below the folder that was searched."""
 
     path: Path
     relative: Path
@@ -36,17 +37,17 @@ class _Found:
 def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
     """Image id -> file, sorted by id.
 
-    Folders are searched to any depth for files with a DICOM suffix or DICOM's mark behind the preamble, and so are the
-    files that a glob matches; others are left out with a warning, hidden ones without. A file that is named itself is
-    taken as it is. The id is the file's stem; where two share one, the path below the folder with ``_`` for separators,
-    and a warning says so. Other characters than letters, digits, ``.``, ``_`` and ``-``
-    become ``_``, since ids name files (see :data:`rsna_det.data.labels.csv_tables.SAFE_ID`).
+    Folders are searched to any depth. Of their files, and of those that a glob matches, the ones with a DICOM suffix or
+    DICOM's mark after the preamble are taken; others are left out with a warning, hidden ones without. A file that is
+    named itself is always taken. The id is the file's stem; if two share one, it is the path below the folder with
+    ``_`` for separators, and a warning says so. Characters other than letters, digits, ``.``, ``_`` and ``-`` become
+    ``_``, since ids name files (see :data:`rsna_det.data.labels.csv_tables.SAFE_ID`).
 
     Args:
         places: a folder, a file, a glob, or several.
 
     Raises:
-        FileNotFoundError: for a place that matches nothing, or that holds no DICOM file.
+        MissingFileError: a place matches nothing, or holds no DICOM file.
     """
     found: dict[Path, _Found] = {}
     others: dict[Path, Path] = {}
@@ -56,7 +57,7 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
         files = [file for path in paths for file in _files(path)]
         taken = [file for file in files if file.path == itself or _is_dicom(file.path)]
         if not taken:
-            raise FileNotFoundError(f"images={place}: no DICOM file is in it; is it the right folder?")
+            raise MissingFileError(f"images={place}: no DICOM file is in it; is it the right folder?")
         for file in taken:
             found.setdefault(file.path.resolve(), file)
         others |= {file.path.resolve(): file.path for file in files if file not in taken}
@@ -65,7 +66,7 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
 
 
 def _files(path: Path) -> Iterator[_Found]:
-    """The file, or the folder's files but hidden ones and tables of contents."""
+    """The file, or the folder's files except hidden ones and tables of contents."""
     if not path.is_dir():
         yield _Found(path=path, relative=Path(path.name))
         return
@@ -81,7 +82,7 @@ def _is_passed_over(name: str) -> bool:
 
 def _warn_of_others(files: Sequence[Path]) -> None:
     if files:
-        log.warning("%d files are no DICOM files and are left out (the first: %s)", len(files), files[0])
+        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), files[0])
 
 
 def _is_dicom(file: Path) -> bool:
@@ -92,7 +93,7 @@ def _is_dicom(file: Path) -> bool:
             stream.seek(_MAGIC_AT)
             return stream.read(len(_MAGIC)) == _MAGIC
     except OSError:
-        # Not for a folder's other files to stop the work: one that is a radiograph has a suffix or can be read.
+        # A folder's other files must not stop the work: one that is a radiograph has a suffix or can be read.
         return False
 
 
@@ -101,7 +102,7 @@ def _with_ids(files: Sequence[_Found]) -> Iterator[tuple[str, Path]]:
     shared = [name for name, count in counts.items() if count > 1]
     if shared:
         total = sum(counts[name] for name in shared)
-        log.warning("%d files share their name with another (the first: %s): ids have their folders", total, shared[0])
+        log.warning("%d files share a name with another (the first: %s): their ids contain folders", total, shared[0])
     taken = {name for name, count in counts.items() if count == 1}
     for file in files:
         name = _safe(file.stem)

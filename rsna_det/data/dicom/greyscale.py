@@ -1,8 +1,8 @@
 """Stored values of a radiograph -> the grey values that a viewer would show, as uint8.
 
 The chain is the standard's (DICOM PS3.4, annex N.2): modality LUT or rescale, then VOI LUT or window, then
-MONOCHROME1 inverted. Every step maps a pixel by its value alone, so the chain is worked out once per stored
-value (65,536 at most) and the image is looked up in that table.
+MONOCHROME1 inverted. Every step maps a pixel by its value alone, so the chain is computed once per stored value
+(65,536 at most) and the image is looked up in that table.
 """
 
 from typing import TypeAlias
@@ -19,8 +19,8 @@ def to_display(stored: Integer[np.ndarray, "height width"], header: Dataset) -> 
     """The radiograph as a viewer shows it: 0 is black, air dark and bone bright.
 
     Without a VOI LUT or window, 8-bit data keep their values. Deeper data are stretched from their own smallest
-    to their largest value (padding left out): ``BitsStored`` is no use there, since files of 16 bits often hold
-    12, and such an image would come out nearly black.
+    to their largest value (padding left out): ``BitsStored`` is of no use there, since files of 16 bits often hold 12,
+    and such an image would be nearly black.
 
     Args:
         stored: one frame of at least one pixel, as decoded.
@@ -86,8 +86,8 @@ def _voi(values: Values, header: Dataset) -> Values | None:
 def _look_up(values: Values, item: Dataset, header: Dataset) -> Values:
     """Values through one LUT (PS3.3, C.11.1.1 and C.11.2.1.1); values outside it take its first or last entry.
 
-    pydicom's own lookup wraps round where an 8-bit table has more than 256 entries, or the index leaves the
-    type of the pixels.
+    pydicom's own lookup wraps around if an 8-bit table has more than 256 entries, or if the index exceeds the pixels'
+    type.
     """
     count, first, depth = (int(number) for number in item.LUTDescriptor)
     count = count or 2**16
@@ -99,7 +99,7 @@ def _look_up(values: Values, item: Dataset, header: Dataset) -> Values:
 
 
 def _lut_entries(item: Dataset, header: Dataset, *, count: int, depth: int) -> Values:
-    """The LUT's entries, which come as numbers or as 16-bit words; those of 8 bits may be packed two to a word."""
+    """The LUT's entries, stored as numbers or as 16-bit words; those of 8 bits may be packed two to a word."""
     data, order = item.LUTData, ">" if header.original_encoding[1] is False else "<"
     if not isinstance(data, bytes):
         data = np.atleast_1d(np.asarray(data)).astype(f"{order}u2").tobytes()
@@ -108,7 +108,7 @@ def _lut_entries(item: Dataset, header: Dataset, *, count: int, depth: int) -> V
 
 
 def _ends(stored: Integer[np.ndarray, "height width"], header: Dataset) -> Float64[np.ndarray, " ends"]:
-    """The stored values that become black and white where the file has no VOI LUT and no window."""
+    """The stored values that become black and white if the file has no VOI LUT and no window."""
     if int(header.BitsStored) == 8 and not header.get("ModalityLUTSequence"):
         lowest = -128 if header.PixelRepresentation else 0
         return np.array([lowest, lowest + 255.0])

@@ -1,4 +1,4 @@
-"""One DICOM file -> uint8 pixels; every error names the file, what was found in it and what to do."""
+"""One DICOM file -> uint8 pixels; every error names the file, what was found and what to do."""
 
 import os
 import struct
@@ -24,7 +24,8 @@ from pydicom.uid import (
 )
 
 from rsna_det.data.dicom.greyscale import to_display
-from rsna_det.errors import DataError
+from rsna_det.errors import DataError, MissingFileError
+from rsna_det.files.reading import readable
 
 # Decoder by name: pydicom would otherwise prefer whatever slower plugin happens to be installed.
 _PLUGINS = {
@@ -75,15 +76,15 @@ def read_radiograph(path: Path) -> UInt8[np.ndarray, "height width"]:
     channels are equal.
 
     Raises:
-        DicomError: the file is missing, damaged, no DICOM, or holds something other than one grey radiograph.
+        DicomError: the file is missing, damaged, no DICOM file, or holds something other than one grey radiograph.
     """
-    # Only pydicom and Pillow run in here, and what they merely warn of (a value representation that is off by a
-    # letter, a padded frame) does not touch the pixels; what does raises.
+    # Only pydicom and Pillow warn in here, and only of what does not touch the pixels (a wrong value representation, a
+    # padded frame); what does touch them raises.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = _load(path, tags=_SIZE_TAGS + _FORMAT_TAGS + _OPTIONAL_TAGS, pixels=True)
         if "Rows" not in dataset and "Rows" in _load(path, tags=_SIZE_TAGS, pixels=False):
-            # pydicom hands back an empty data set when the compressed pixels have no end.
+            # pydicom returns an empty data set where the compressed pixels have no end.
             raise _error(path, f"its pixel data break off at byte {path.stat().st_size}", "fetch the file again")
         try:
             _check_size(path, dataset)
@@ -99,7 +100,7 @@ def read_size(path: Path) -> tuple[int, int]:
     """Height and width in source pixels, from the header alone.
 
     Raises:
-        DicomError: the file is missing, no DICOM, or names no size.
+        DicomError: the file is missing, is no DICOM file, or states no size.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,13 +114,14 @@ def find_dicoms(folder: Path) -> dict[str, Path]:
     Hidden files are skipped: archive programs leave ``._<id>.dcm`` beside the real file.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        MissingFileError: there is no such folder.
+        StorageError: it cannot be read.
         DicomError: two files share a stem (``a.dcm`` and ``a.DCM``).
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder of .dcm files and found none; check data.root")
+        raise MissingFileError(f"{folder}: expected a folder of .dcm files, found none; check data.root")
     found: dict[str, Path] = {}
-    with os.scandir(folder) as entries:
+    with readable(folder), os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file())
     for name in names:
         path = folder / name
@@ -136,11 +138,15 @@ def _error(path: Path, found: str, remedy: str) -> DicomError:
 
 
 def _load(path: Path, *, tags: list[str], pixels: bool) -> Dataset:
-    if not path.is_file():
-        raise _error(path, "there is no such file", "check the path and the image id")
     try:
+        if not path.is_file():
+            raise _error(path, "there is no such file", "check the path and the image id")
         return dcmread(path, specific_tags=list(tags), stop_before_pixels=not pixels)
+    except DicomError:
+        raise
     except _READ_ERRORS as error:
+        if isinstance(error, OSError) and error.errno:
+            raise _error(path, f"it cannot be read ({error.strerror})", "check its permissions and the disk") from error
         found = f"not a DICOM file, or a damaged one ({error})"
         raise _error(path, found, "fetch the file again, or export it as DICOM part 10") from error
 
@@ -150,7 +156,7 @@ def _check_size(path: Path, dataset: Dataset) -> tuple[int, int]:
         size = int(dataset.Rows), int(dataset.Columns)
     except _READ_ERRORS as error:
         found = f"no usable Rows and Columns in its header ({error})"
-        raise _error(path, found, "fetch the file again: it holds no image, or was cut short") from error
+        raise _error(path, found, "fetch the file again: it holds no image, or is truncated") from error
     if min(size) < 1:
         raise _error(path, f"an image of {size[0]} rows and {size[1]} columns", "export it again with its pixels")
     return size
@@ -161,7 +167,7 @@ def _check_format(path: Path, dataset: Dataset) -> None:
     if missing:
         raise _error(path, f"no {', '.join(missing)} in its header", "export the file again")
     if "PixelData" not in dataset:
-        raise _error(path, "no pixel data", "fetch the file again: it holds no image, or was cut short")
+        raise _error(path, "no pixel data", "fetch the file again: it holds no image, or is truncated")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise _error(path, f"{frames} frames; expected a single radiograph", "export one frame as a file of its own")
@@ -181,7 +187,7 @@ def _decode(path: Path, dataset: Dataset) -> np.ndarray:
     """The stored values of the single frame, [height, width]."""
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     if syntax not in _PLUGINS:
-        found = f"transfer syntax {syntax.name or '(none)'}, which is neither uncompressed, RLE nor read by Pillow"
+        found = f"transfer syntax {syntax.name or '(none)'}; expected uncompressed, RLE, or a JPEG that Pillow reads"
         raise _error(path, found, "convert it, for instance with `gdcmconv --raw` (GDCM) or `dcmdjpeg` (DCMTK)")
     try:
         dataset.pixel_array_options(decoding_plugin=_PLUGINS[syntax])

@@ -1,4 +1,4 @@
-"""What can be wrong with the challenge's tables: each check takes whole tables and returns its findings."""
+"""What can be wrong with the challenge's tables: each check takes whole tables and returns the problems it found."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rsna_det.data.labels.csv_tables import SAFE_ID, Finding, report_rows
+from rsna_det.data.labels.csv_tables import SAFE_ID, LabelProblem, report_rows
 from rsna_det.structures import CATEGORY_LABELS, Category
 
 COORDINATES = ["x", "y", "width", "height"]
@@ -38,25 +38,25 @@ def parse_rows(table: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def check_targets(path: Path, rows: pd.DataFrame) -> list[Finding]:
+def check_targets(path: Path, rows: pd.DataFrame) -> list[LabelProblem]:
     """Unreadable cells, a Target that is not 0 or 1, disagrees with its row's box or with the image's other rows."""
     target = rows["Target"]
-    findings = report_rows(path, rows[rows["problem"] != ""], "{problem}")
+    problems = report_rows(path, rows[rows["problem"] != ""], "{problem}")
     odd = target.notna() & np.isfinite(target) & ~target.isin([0, 1])
-    findings += report_rows(path, rows[odd], "Target is {Target:g}, expected 0 or 1")
-    findings += report_rows(path, rows[(target == 1) & rows["empty"]], "Target is 1 and there is no box")
-    findings += report_rows(path, rows[(target == 0) & ~rows["empty"]], "Target is 0 and there is a box")
+    problems += report_rows(path, rows[odd], "Target is {Target:g}, expected 0 or 1")
+    problems += report_rows(path, rows[(target == 1) & rows["empty"]], "Target is 1 but there is no box")
+    problems += report_rows(path, rows[(target == 0) & ~rows["empty"]], "Target is 0 but there is a box")
     first = rows.drop_duplicates("patientId").set_index("patientId")["Target"]
     mixed = target.isin([0, 1]) & (target != rows["patientId"].map(first)) & rows["patientId"].map(first).isin([0, 1])
-    return findings + report_rows(path, rows[mixed], "Target differs from that of the image's first row")
+    return problems + report_rows(path, rows[mixed], "Target differs from that of the image's first row")
 
 
-def check_boxes(path: Path, rows: pd.DataFrame, images: pd.DataFrame) -> list[Finding]:
-    """Boxes without area or outside their image, and rows that are there twice."""
+def check_boxes(path: Path, rows: pd.DataFrame, images: pd.DataFrame) -> list[LabelProblem]:
+    """Boxes without area or outside their image, and rows that occur twice."""
     boxes = rows[rows["boxed"]]
     flat = (boxes["width"] <= 0) | (boxes["height"] <= 0)
     shape = "box x={x:g} y={y:g} width={width:g} height={height:g} "
-    findings = report_rows(path, boxes[flat], shape + "has no area")
+    problems = report_rows(path, boxes[flat], shape + "has no area")
     sizes = images.set_index("image_id")[["width", "height"]].add_prefix("image_")
     boxes = boxes.join(sizes, on="patientId")
     beyond = (boxes["x"] + boxes["width"] > boxes["image_width"]) | (
@@ -64,39 +64,41 @@ def check_boxes(path: Path, rows: pd.DataFrame, images: pd.DataFrame) -> list[Fi
     )
     outside = ~flat & (beyond | (boxes["x"] < 0) | (boxes["y"] < 0))
     place = "reaches outside its image of {image_width:g} x {image_height:g} pixels"
-    findings += report_rows(path, boxes[outside], shape + place)
+    problems += report_rows(path, boxes[outside], shape + place)
     twice = boxes.duplicated(["patientId", *COORDINATES])
-    findings += report_rows(path, boxes[twice], shape + "is there twice")
+    problems += report_rows(path, boxes[twice], shape + "occurs twice")
     empty = rows[rows["empty"]]
-    return findings + report_rows(
+    return problems + report_rows(
         path, empty[empty.duplicated("patientId")], "image {patientId} has two rows without a box"
     )
 
 
-def check_categories(path: Path, classes: pd.DataFrame) -> list[Finding]:
-    """Categories that are none of the three, and images with two."""
+def check_categories(path: Path, classes: pd.DataFrame) -> list[LabelProblem]:
+    """Unknown categories, and images with two."""
     known = ", ".join(repr(label) for label in LABEL_CATEGORIES)
     unknown = classes[~classes["class"].isin(list(LABEL_CATEGORIES))]
-    findings = report_rows(path, unknown, "category {class!r}, expected one of {known}", known=known)
+    problems = report_rows(path, unknown, "category {class!r}, expected one of {known}", known=known)
     first = classes.drop_duplicates("patientId").set_index("patientId")["class"]
     both = classes.assign(first=classes["patientId"].map(first))
     both = both[both["class"] != both["first"]]
-    return findings + report_rows(path, both, "image {patientId} has the categories {first!r} and {class!r}")
+    return problems + report_rows(path, both, "image {patientId} has the categories {first!r} and {class!r}")
 
 
-def check_together(boxes_path: Path, rows: pd.DataFrame, classes_path: Path, images: pd.DataFrame) -> list[Finding]:
+def check_together(
+    boxes_path: Path, rows: pd.DataFrame, classes_path: Path, images: pd.DataFrame
+) -> list[LabelProblem]:
     """Images that only one table has, and Targets that disagree with the category."""
     first = rows.drop_duplicates("patientId")
     lonely = first[~first["patientId"].isin(images["image_id"])]
-    findings = report_rows(boxes_path, lonely, "image {patientId} is not in {other}", other=classes_path.name)
+    problems = report_rows(boxes_path, lonely, "image {patientId} is not in {other}", other=classes_path.name)
     lonely = images[~images["image_id"].isin(first["patientId"])]
-    findings += report_rows(classes_path, lonely, "image {image_id} is not in {other}", other=boxes_path.name)
+    problems += report_rows(classes_path, lonely, "image {image_id} is not in {other}", other=boxes_path.name)
     labels = first.merge(images[["image_id", "label"]], left_on="patientId", right_on="image_id")
     labels = labels[labels["Target"].isin([0, 1]) & labels["label"].isin(list(LABEL_CATEGORIES))]
     positive = labels["label"] == Category.OPACITY.label
     clash = labels[positive != (labels["Target"] == 1)]
-    problem = "Target is {Target:g} and the category in {other} is {label!r}"
-    return findings + report_rows(boxes_path, clash, problem, other=classes_path.name)
+    problem = "Target is {Target:g} but the category in {other} is {label!r}"
+    return problems + report_rows(boxes_path, clash, problem, other=classes_path.name)
 
 
 def check_images(
@@ -105,18 +107,18 @@ def check_images(
     *,
     on_disk: Collection[str] | None,
     sizes: Mapping[str, tuple[int, int]] | None,
-) -> list[Finding]:
+) -> list[LabelProblem]:
     """Labelled images without a file (or without a known size), and files without labels."""
     first = rows.drop_duplicates("patientId")
     first = first[first["patientId"].str.fullmatch(SAFE_ID)]
     present = set(sizes or {}) if on_disk is None else set(on_disk)
     missing = first[~first["patientId"].isin(present)]
-    findings = report_rows(path, missing, "there is no file for image {patientId}")
+    problems = report_rows(path, missing, "there is no file for image {patientId}")
     if sizes is not None:
         unsized = first[first["patientId"].isin(present - set(sizes))]
-        findings += report_rows(path, unsized, "the size of image {patientId} is not known")
+        problems += report_rows(path, unsized, "the size of image {patientId} is unknown")
     if on_disk is not None:
-        problem = "image {} has a file among the training images and no labels; add them or move the file away"
+        problem = "image {} has a file among the training images but no labels; add them or move the file away"
         unlabelled = sorted(present - set(rows["patientId"]))
-        findings += [Finding(file=path, row=None, problem=problem.format(image_id)) for image_id in unlabelled]
-    return findings
+        problems += [LabelProblem(file=path, row=None, problem=problem.format(image_id)) for image_id in unlabelled]
+    return problems

@@ -1,4 +1,4 @@
-"""Images -> folds for cross-validation: assigned here, or read from a published file; and a report on them."""
+"""Images -> folds for cross-validation: assigned here or read from a published file; and a report on them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -8,11 +8,12 @@ import pandas as pd
 from jaxtyping import Int
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from rsna_det.data.labels.csv_tables import Finding, LabelError, check_ids, read_table, report_rows
+from rsna_det.data.labels.csv_tables import LabelError, LabelProblem, check_ids, read_table, report_rows
+from rsna_det.errors import DataError, InvalidValueError
 from rsna_det.structures import CATEGORY_LABELS, Category
 
-# The fold of an image that is kept out of training and validation alike.
 OUTSIDE = -1
+"""The fold of an image that is kept out of training and validation."""
 
 
 def with_folds(
@@ -32,17 +33,18 @@ def with_folds(
         seed: of the assignment.
         folds_csv: a published fold file, used in place of an assignment.
         test_ids: images kept out of all folds, whatever the fold file says of them (the paper's own test set is a
-            part of the challenge's second-stage training set). Ids of other images are passed over.
+            part of the challenge's second-stage training set). Ids of other images are ignored.
         group_by_patient: keep all images of a true patient in one fold.
 
     Raises:
-        ValueError: folds that cannot be made, or test ids of which no image is known.
+        InvalidValueError: folds that cannot be made.
+        DataError: test ids of which no image is known, or a fold file that contradicts ``num_folds``.
         LabelError: everything that is wrong with the fold file, at once.
     """
     _check_numbers(num_folds=num_folds, seed=seed)
     outside = images["image_id"].isin(list(test_ids)).to_numpy()
     if test_ids and not outside.any():
-        raise ValueError(f"none of the {len(test_ids)} test ids is among the {len(images)} images; check data.test_ids")
+        raise DataError(f"none of the {len(test_ids)} test ids is among the {len(images)} images; check data.test_ids")
     fold = np.full(len(images), OUTSIDE, dtype=np.int64)
     inside = images[~outside]
     if folds_csv is not None:
@@ -65,7 +67,7 @@ def assign_folds(
         group_by_patient: keep all images of a true patient in one fold.
 
     Raises:
-        ValueError: a category whose images (or patients) are fewer than the folds.
+        InvalidValueError: a category has fewer images (or patients) than there are folds.
     """
     _check_numbers(num_folds=num_folds, seed=seed)
     groups = images["true_patient" if group_by_patient else "image_id"]
@@ -73,7 +75,7 @@ def assign_folds(
         if members.nunique() < num_folds:
             label, noun = Category(category).label, "true patients" if group_by_patient else "images"
             found = f"{label!r} has {members.nunique()} {noun} in {len(images)} images, too few for {num_folds} folds"
-            raise ValueError(f"{found}; ask for fewer with data.num_folds, or give data.folds_csv")
+            raise InvalidValueError(f"{found}; ask for fewer with data.num_folds, or give data.folds_csv")
     splitter = StratifiedGroupKFold if group_by_patient else StratifiedKFold
     splits = splitter(n_splits=num_folds, shuffle=True, random_state=seed)
     fold = np.full(len(images), OUTSIDE, dtype=np.int64)
@@ -87,41 +89,41 @@ def assign_folds(
 def read_folds(path: Path, images: pd.DataFrame) -> Int[np.ndarray, " images"]:
     """The fold of each image in a published file with the columns ``patientId,fold`` (-1: outside all folds).
 
-    Other ids in the file are passed over: it may cover more images than are here. A column ``class`` is compared
-    with the images' own categories.
+    Ids of other images are ignored: the file may cover more images than are here. A column ``class`` is compared with
+    the images' own categories.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        MissingFileError, StorageError: the file cannot be read.
         LabelError: everything that is wrong with the file, at once, such as an image that it does not list.
     """
     table = read_table(path, ["patientId", "fold"])
     numbers = pd.to_numeric(table["fold"], errors="coerce").astype(np.float64)
     table["number"] = numbers.where((numbers >= OUTSIDE) & (numbers % 1 == 0))
-    findings = check_ids(path, table)
-    findings += report_rows(
+    problems = check_ids(path, table)
+    problems += report_rows(
         path, table[table["number"].isna()], "image {patientId} has the fold {fold!r}, expected -1, 0, 1 ..."
     )
-    findings += report_rows(path, table[table.duplicated("patientId")], "image {patientId} is there twice")
+    problems += report_rows(path, table[table.duplicated("patientId")], "image {patientId} occurs twice")
     listed = table.drop_duplicates("patientId").set_index("patientId")
     missing = images[~images["image_id"].isin(listed.index)]["image_id"]
     remedy = "has no fold; add it, or keep it out of all folds with data.test_ids"
-    findings += [Finding(file=path, row=None, problem=f"image {image_id} {remedy}") for image_id in missing]
+    problems += [LabelProblem(file=path, row=None, problem=f"image {image_id} {remedy}") for image_id in missing]
     if "class" in table:
         table["ours"] = table["patientId"].map(_labels(images))
         clash = table[table["ours"].notna() & (table["class"] != table["ours"])]
-        findings += report_rows(path, clash, "image {patientId} is {class!r} here and {ours!r} in the labels")
-    if findings:
-        raise LabelError(findings)
+        problems += report_rows(path, clash, "image {patientId} is {class!r} here and {ours!r} in the labels")
+    if problems:
+        raise LabelError(problems)
     return images["image_id"].map(listed["number"]).to_numpy(np.int64)
 
 
 def fold_report(images: pd.DataFrame) -> pd.DataFrame:
-    """A row per fold (and one for the images outside all folds, if any) and a total row.
+    """A row per fold, one for the images outside all folds if there are any, and a total row.
 
     Columns: ``fold`` (a text: the number, "outside" or "total"), ``images``, ``positives`` (images with boxes),
-    ``boxes``, one column per category label, ``shared_images`` and ``shared_positives``: those whose true patient
-    also has images in another fold, which is where a validation image leaks into training (images outside count
-    against all folds, but not the other way round), and the same in percent with ``_percent``.
+    ``boxes``, one per category label; ``shared_images`` and ``shared_positives``: those whose true patient also has
+    images in another fold, so that validation leaks into training (an image outside is compared with all folds, one in
+    a fold not with those outside); and the same in percent, ``_percent``.
     """
     count = images["boxes"].map(len)
     facts = pd.DataFrame({"fold": images["fold"], "images": 1, "positives": (count > 0).astype(int), "boxes": count})
@@ -153,18 +155,20 @@ def _labels(images: pd.DataFrame) -> pd.Series:
 
 def _check_numbers(*, num_folds: int, seed: int) -> None:
     if num_folds < 2:
-        raise ValueError(f"data.num_folds is {num_folds}; expected 2 or more")
+        raise InvalidValueError(f"data.num_folds is {num_folds}; expected 2 or more")
     if not 0 <= seed < 2**32:
-        raise ValueError(f"the seed of the folds is {seed}; expected 0 to 4294967295")
+        raise InvalidValueError(f"the seed of the folds is {seed}; expected 0 to 4294967295")
 
 
 def _check_published(path: Path, fold: Int[np.ndarray, " images"], *, num_folds: int) -> None:
     if fold.max(initial=OUTSIDE) >= num_folds:
-        raise ValueError(f"{path} has folds up to {fold.max()}, data.num_folds is {num_folds}; they must agree")
+        raise DataError(f"{path} has folds up to {fold.max()}, data.num_folds is {num_folds}; they must agree")
     _check_filled(fold, num_folds=num_folds, source=str(path))
 
 
 def _check_filled(fold: Int[np.ndarray, " images"], *, num_folds: int, source: str) -> None:
     empty = sorted(set(range(num_folds)) - set(fold.tolist()))
     if empty:
-        raise ValueError(f"{source} leaves no image for fold {empty}; data.num_folds is {num_folds}, ask for fewer")
+        raise InvalidValueError(
+            f"{source} leaves no image for fold {empty}; data.num_folds is {num_folds}, ask for fewer"
+        )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsna_det.data.labels.csv_tables import Finding, LabelError, check_ids, read_table, report_rows
+from rsna_det.data.labels.csv_tables import LabelError, LabelProblem, check_ids, read_table, report_rows
+from rsna_det.files.reading import readable
 from rsna_det.structures import UNKNOWN_PATIENT
 
 _RSNA_KEYS = ("subset_img_id", "img_id")
@@ -22,34 +23,33 @@ def read_patients(path: Path) -> dict[str, str]:
     """Image id -> true patient.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        LabelError: all that is wrong with the map, such as an image with two patients.
+        MissingFileError, StorageError: the file cannot be read.
+        LabelError: everything that is wrong with the map, such as an image with two patients.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a map from patientId to true_patient and found no such file")
-    with path.open("rb") as file:
+    with readable(path, missing="expected a map from patientId to true_patient"), path.open("rb") as file:
         start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    table, findings = _read_rsna_map(path) if start in (b"[", b"{") else _read_csv_map(path)
-    findings += check_ids(path, table) + _check_patients(path, table)
-    if findings:
-        raise LabelError(findings)
+    table, problems = _read_rsna_map(path) if start in (b"[", b"{") else _read_csv_map(path)
+    problems += check_ids(path, table) + _check_patients(path, table)
+    if problems:
+        raise LabelError(problems)
     return dict(zip(table["patientId"], table["true_patient"], strict=True))
 
 
-def _read_csv_map(path: Path) -> tuple[pd.DataFrame, list[Finding]]:
+def _read_csv_map(path: Path) -> tuple[pd.DataFrame, list[LabelProblem]]:
     return read_table(path, ["patientId", "true_patient"]), []
 
 
-def _read_rsna_map(path: Path) -> tuple[pd.DataFrame, list[Finding]]:
-    """RSNA's list as a table; entries have no line numbers, so their findings say which entry it is."""
+def _read_rsna_map(path: Path) -> tuple[pd.DataFrame, list[LabelProblem]]:
+    """RSNA's list as a table; entries have no line numbers, so problems name the entry's number instead."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise LabelError([Finding(file=path, row=None, problem=f"not JSON in UTF-8 ({error})")]) from error
+        with readable(path):
+            entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LabelError([LabelProblem(file=path, row=None, problem=f"not JSON in UTF-8 ({error})")]) from error
     if not isinstance(entries, list) or not entries:
-        problem = "a JSON file that is no list of entries with subset_img_id and img_id; is it RSNA's mapping file?"
-        raise LabelError([Finding(file=path, row=None, problem=problem)])
-    findings, ids, patients = [], [], []
+        problem = "a JSON file without a list of entries with subset_img_id and img_id; is it RSNA's mapping file?"
+        raise LabelError([LabelProblem(file=path, row=None, problem=problem)])
+    problems, ids, patients = [], [], []
     for number, entry in enumerate(entries, start=1):
         image_id, nih_image = (entry.get(key) if isinstance(entry, dict) else None for key in _RSNA_KEYS)
         nih = re.match(r"([0-9]+)_", nih_image) if isinstance(nih_image, str) else None
@@ -58,15 +58,15 @@ def _read_rsna_map(path: Path) -> tuple[pd.DataFrame, list[Finding]]:
             patients.append(nih[1])
         else:
             problem = f"entry {number} has subset_img_id {image_id!r} and img_id {nih_image!r}; expected an id "
-            findings.append(Finding(file=path, row=None, problem=problem + "and a name like '00001234_005.png'"))
-    return pd.DataFrame({"patientId": ids, "true_patient": patients, "row": None}, dtype=object), findings
+            problems.append(LabelProblem(file=path, row=None, problem=problem + "and a name like '00001234_005.png'"))
+    return pd.DataFrame({"patientId": ids, "true_patient": patients, "row": None}, dtype=object), problems
 
 
-def _check_patients(path: Path, table: pd.DataFrame) -> list[Finding]:
-    """Findings on patients without a name, with a name of ours, and on images of two patients."""
+def _check_patients(path: Path, table: pd.DataFrame) -> list[LabelProblem]:
+    """Problems with empty patient names, names that are reserved here, and images of two patients."""
     unnamed = table[(table["true_patient"] == "") | table["true_patient"].str.startswith(UNKNOWN_PATIENT)]
-    findings = report_rows(path, unnamed, "image {patientId} has the patient {true_patient!r}; leave such a row out")
+    problems = report_rows(path, unnamed, "image {patientId} has the patient {true_patient!r}; leave such a row out")
     first = table.drop_duplicates("patientId").set_index("patientId")["true_patient"]
     known = table.assign(known=table["patientId"].map(first))
     clash = known[known["true_patient"] != known["known"]]
-    return findings + report_rows(path, clash, "image {patientId} has the patients {known} and {true_patient}")
+    return problems + report_rows(path, clash, "image {patientId} has the patients {known} and {true_patient}")

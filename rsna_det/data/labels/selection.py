@@ -3,10 +3,11 @@
 import pandas as pd
 
 from rsna_det.data.labels.folds import OUTSIDE
+from rsna_det.errors import InvalidValueError
 
 
 def limit_images(images: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The first images by id of each fold and category, in proportion to what there is; none from outside the folds.
+    """The first images by id of each fold and category, in proportion to their counts; none from outside the folds.
 
     Args:
         images: with the columns ``image_id``, ``fold`` and ``category``.
@@ -26,13 +27,13 @@ def count_labels(images: pd.DataFrame) -> dict[str, int]:
 
 
 def check_used(images: pd.DataFrame, use: str) -> None:
-    """Refuse to go on without any image.
+    """Refuse a use that no image is left for.
 
     Raises:
-        ValueError: naming the use and the options that may have left nothing for it.
+        InvalidValueError: naming the use and the options that may have left nothing for it.
     """
     if images.empty:
-        raise ValueError(
+        raise InvalidValueError(
             f"no images are left for {use}: check data.fold, data.num_folds, data.test_ids, data.folds_csv, "
             "data.limit_images and data.train_negatives"
         )

@@ -1,17 +1,16 @@
 """Draws the anatomy of a frontal chest radiograph: body, lungs, ribs, spine, heart and diaphragm.
 
-Brightness is additive, as the attenuation of X-rays along a ray is: each structure adds to (air in the lungs takes
-from) one sum, which :func:`expose` turns into grey values. Structures are laid out in thorax coordinates: ``u`` runs
-from -1 at the image's left chest wall over 0 at the midline to 1, ``v`` from 0 at the lung apices to 1 at the bases.
-What is drawn at two sizes from the same random numbers is the same radiograph, but for the grain of its noise.
+Brightness is additive, like the attenuation of X-rays along a ray: each structure adds to (air in the lungs takes from)
+one sum, which :func:`rsna_det.data.synthetic.exposure.expose` turns into grey values. Structures are laid out in the
+thorax coordinates of :mod:`rsna_det.data.synthetic.shapes`.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
-import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
+
+from rsna_det.data.synthetic.shapes import Frame, blur, clouds, smooth_step
 
 _RIGHT_LUNG = np.array(
     [
@@ -30,7 +29,7 @@ _BODY = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """What stays the same between two radiographs of one person, in thorax coordinates where it has a size."""
+    """What two radiographs of one person have in common; sizes in thorax coordinates."""
 
     heart_width: float
     heart_height: float
@@ -42,7 +41,7 @@ class Anatomy:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Anatomy":
-        """Somebody, at random."""
+        """A random person."""
         return cls(
             heart_width=rng.uniform(0.36, 0.46),
             heart_height=rng.uniform(0.27, 0.33),
@@ -55,73 +54,6 @@ class Anatomy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Where the thorax lies on the film: lengths are fractions of the image's side."""
-
-    side: int
-    centre: float
-    top: float
-    half_width: float
-    height: float
-
-    @classmethod
-    def draw(cls, *, side: int, rng: np.random.Generator) -> "Frame":
-        """A pose as a radiographer may leave it: off centre, nearer or farther, deeply inspired or not."""
-        half_width = rng.uniform(0.31, 0.42)
-        height = rng.uniform(0.55, 0.74) * (half_width / 0.37) ** 0.5
-        return cls(
-            side=side,
-            centre=0.5 + rng.uniform(-0.05, 0.05),
-            top=rng.uniform(0.08, 0.20),
-            half_width=half_width,
-            height=height,
-        )
-
-    @cached_property
-    def u(self) -> Float[np.ndarray, "1 side"]:
-        """Thorax coordinate of every column."""
-        x = (np.arange(self.side, dtype=np.float32) + 0.5) / self.side
-        return ((x - self.centre) / self.half_width)[None, :].astype(np.float32)
-
-    @cached_property
-    def v(self) -> Float[np.ndarray, "side 1"]:
-        """Thorax coordinate of every row."""
-        y = (np.arange(self.side, dtype=np.float32) + 0.5) / self.side
-        return ((y - self.top) / self.height)[:, None].astype(np.float32)
-
-    def pixels(self, points: Float[np.ndarray, "points 2"]) -> np.ndarray:
-        """Thorax coordinates -> OpenCV's fixed-point pixels with four fractional bits."""
-        x = (self.centre + points[:, 0] * self.half_width) * self.side - 0.5
-        y = (self.top + points[:, 1] * self.height) * self.side - 0.5
-        return np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
-
-    def polygon(self, points: Float[np.ndarray, "points 2"], *, softness: float) -> Float[np.ndarray, "side side"]:
-        """A filled outline with corners rounded; its edge is blurred over ``softness`` of the side."""
-        layer = np.zeros((self.side, self.side), np.uint8)
-        cv2.fillPoly(layer, [self.pixels(_rounded(points))], 255, cv2.LINE_AA, 4)
-        return blur(layer.astype(np.float32) / 255, sigma=softness * self.side)
-
-    def ellipse(self, *, u: float, v: float, a: float, b: float, edge: float) -> Float[np.ndarray, "side side"]:
-        """A filled ellipse with semi-axes ``a`` and ``b`` whose brim fades over ``edge`` of its radius."""
-        radius = np.sqrt(((self.u - u) / a) ** 2 + ((self.v - v) / b) ** 2)
-        return smooth_step((1 - radius) / edge + 0.5)
-
-    def line(self, layer: UInt8[np.ndarray, "side side"], points: np.ndarray, *, width: float, value: int) -> None:
-        """Draws a line into ``layer``; thinner than a pixel, it gets fainter instead."""
-        thickness = width * self.side
-        faded = int(value * min(1.0, thickness))
-        cv2.polylines(
-            layer,
-            [self.pixels(points)],
-            isClosed=False,
-            color=faded,
-            thickness=max(1, round(thickness)),
-            lineType=cv2.LINE_AA,
-            shift=4,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Chest:
     """A drawn thorax: summed attenuation (0 air, about 1 the spine) and how much aerated lung each pixel sees."""
 
@@ -130,38 +62,8 @@ class Chest:
     lungs: Float[np.ndarray, "side side"]
 
 
-def smooth_step(value: np.ndarray) -> np.ndarray:
-    """0 below 0, 1 above 1 and smooth between."""
-    value = np.clip(value, 0, 1)
-    return np.asarray(value * value * (3 - 2 * value), np.float32)
-
-
-def blur(layer: Float[np.ndarray, "h w"], *, sigma: float) -> Float[np.ndarray, "h w"]:
-    """Gaussian blur; a wide one is done on a smaller copy, since nobody sees the difference."""
-    if sigma < 0.3:
-        return layer
-    factor = max(1, int(sigma / 3))
-    if factor == 1:
-        return np.asarray(cv2.GaussianBlur(layer, (0, 0), sigma), np.float32)
-    size = (layer.shape[1], layer.shape[0])
-    small = cv2.resize(layer, (size[0] // factor, size[1] // factor), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / factor), size), np.float32)
-
-
-def clouds(*, side: int, rng: np.random.Generator, grids: tuple[int, ...]) -> Float[np.ndarray, "side side"]:
-    """Smooth noise of unit variance or so: random grids of the given sizes, coarse ones weighing most."""
-    total = np.zeros((side, side), np.float32)
-    weight = 0.0
-    for grid in grids:
-        nodes = rng.standard_normal((grid, grid)).astype(np.float32)
-        share = grids[0] / grid
-        total += share**0.8 * cv2.resize(nodes, (side, side), interpolation=cv2.INTER_CUBIC)
-        weight += share**1.6
-    return total * np.float32(1.4 / weight**0.5)
-
-
 def draw_chest(*, frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> Chest:
-    """A healthy chest, but for a heart as wide as ``anatomy`` says."""
+    """A healthy chest, except that the heart is as wide as ``anatomy`` says."""
     lungs = _lungs(frame, anatomy)
     heart = _heart(frame, anatomy)
     body = frame.polygon(_BODY * (anatomy.body_width, 1.0), softness=0.006)
@@ -174,30 +76,6 @@ def draw_chest(*, frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> C
     attenuation += body * (1 - 0.6 * heart) * _bones(frame, anatomy)
     attenuation += air * _vessels(frame, rng) + body * _stomach(frame, anatomy, rng)
     return Chest(frame=frame, attenuation=attenuation.astype(np.float32), lungs=air)
-
-
-def expose(attenuation: Float[np.ndarray, "side side"], *, rng: np.random.Generator) -> UInt8[np.ndarray, "side side"]:
-    """Attenuation -> grey values, with the contrast, blackening, scatter and grain of one exposure."""
-    side = attenuation.shape[0]
-    scatter = rng.uniform(0.0, 0.3)
-    hazy = (1 - scatter) * attenuation + scatter * blur(attenuation, sigma=0.06 * side)
-    hazy = (hazy - rng.uniform(0.0, 0.10)) * rng.uniform(0.95, 1.20)
-    slant = rng.uniform(-0.05, 0.05, size=2)
-    ramp = np.linspace(-1, 1, side, dtype=np.float32)
-    hazy = hazy + attenuation * (slant[0] * ramp[None, :] + slant[1] * ramp[:, None])
-    bright = np.clip(hazy, 0, 1) ** rng.uniform(0.75, 1.25)
-    white = rng.standard_normal((side, side), dtype=np.float32)
-    grain = white + np.float32(1.5) * blur(white, sigma=0.8)
-    bright = bright + grain * np.float32(rng.uniform(0.005, 0.02)) * (0.3 + bright)
-    return np.asarray(np.clip(bright * 250 + 2, 0, 255), np.uint8)
-
-
-def _rounded(points: np.ndarray, *, passes: int = 3) -> np.ndarray:
-    """Chaikin's corner cutting of a closed outline."""
-    for _ in range(passes):
-        following = np.roll(points, -1, axis=0)
-        points = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], axis=1).reshape(-1, 2)
-    return points
 
 
 def _lungs(frame: Frame, anatomy: Anatomy) -> np.ndarray:

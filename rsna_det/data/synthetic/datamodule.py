@@ -1,4 +1,4 @@
-"""The embedded data set: drawn radiographs, written where they are missing, then read like the challenge's."""
+"""The embedded data set: drawn radiographs, written if they are missing, then read like the challenge's."""
 
 import logging
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from rsna_det.data.datamodule import RsnaDataModule
 from rsna_det.data.synthetic.writing import write_synthetic
 
-_LOG = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class SyntheticDataModule(RsnaDataModule):
-    """Drawn radiographs in the challenge's layout, written below ``root`` where they are missing.
+    """Drawn radiographs in the challenge's layout, written below ``root`` if they are missing.
 
     Args:
         num_images: how many are drawn.
@@ -26,13 +26,14 @@ class SyntheticDataModule(RsnaDataModule):
         super().__init__(**options)
 
     def prepare_data(self) -> None:
-        """Draw the radiographs where they are missing.
+        """Draw the radiographs if they are missing.
 
         Raises:
-            SyntheticDataError: for a folder that holds something else.
+            SyntheticDataError: the folder holds something else.
+            StorageError: it cannot be written.
         """
         if not self.root.exists():
-            _LOG.info("drawing %d radiographs of %d px in %s", self.num_images, self.source_side, self.root)
+            log.info("drawing %d radiographs of %d px in %s", self.num_images, self.source_side, self.root)
         write_synthetic(root=self.root, num_images=self.num_images, side=self.source_side, seed=self.data_seed)
 
     def setup(self, stage: str | None = None) -> None:
@@ -42,4 +43,4 @@ class SyntheticDataModule(RsnaDataModule):
         super().setup(stage)
 
     def _check_files(self) -> None:
-        """Not yet: the files are drawn later."""
+        """Do nothing yet: the files are drawn later."""

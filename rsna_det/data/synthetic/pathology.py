@@ -1,4 +1,4 @@
-"""Draws findings into a chest: pneumonia-like opacities with their boxes, and abnormalities that are none.
+"""Draws pathology into a chest: pneumonia-like opacities with their boxes, and other abnormalities.
 
 Everything is added to (or taken from) the attenuation of :class:`rsna_det.data.synthetic.anatomy.Chest`, before
 exposure.
@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from rsna_det.data.synthetic.anatomy import Chest, blur, clouds, smooth_step
+from rsna_det.data.synthetic.anatomy import Chest
+from rsna_det.data.synthetic.shapes import blur, clouds, smooth_step
 
 Layer = Float[np.ndarray, "side side"]
 Boxes = Float[np.ndarray, "boxes 4"]
@@ -23,15 +24,15 @@ _VISIBLE = 0.35
 
 
 def add_opacities(*, chest: Chest, rng: np.random.Generator) -> tuple[Layer, Boxes]:
-    """Adds one to three fuzzy-edged, cloud-like opacities to the lungs.
+    """Add one to three fuzzy-edged, cloud-like opacities to the lungs.
 
     Args:
-        chest: the chest; it is left as it is.
+        chest: the chest; it is not changed.
         rng: where all choices come from.
 
     Returns:
-        The attenuation with opacities, and the tight boxes ``x1, y1, x2, y2`` (whole pixels of this image) of
-        what can be seen of them: at least one.
+        The attenuation with opacities, and tight boxes ``x1, y1, x2, y2`` (whole pixels of this image) around what is
+        visible of them: at least one.
     """
     attenuation, boxes = chest.attenuation.copy(), list[np.ndarray]()
     left_first = rng.random() < 0.45
@@ -46,7 +47,7 @@ def add_opacities(*, chest: Chest, rng: np.random.Generator) -> tuple[Layer, Box
 
 
 def add_abnormality(*, chest: Chest, rng: np.random.Generator) -> Layer:
-    """Adds one finding, or two, that are not pneumonia; returns the new attenuation."""
+    """Add one or two abnormalities other than pneumonia; returns the new attenuation."""
     attenuation = chest.attenuation
     kinds: list[Callable[..., Layer]] = [_masses, _pneumothorax, _effusion, _device]
     for kind in rng.choice(len(kinds), size=1 + int(rng.random() < 0.25), replace=False):
@@ -55,7 +56,7 @@ def add_abnormality(*, chest: Chest, rng: np.random.Generator) -> Layer:
 
 
 def add_device(*, chest: Chest, rng: np.random.Generator) -> Layer:
-    """Adds a pacemaker or a line, which ill people carry whatever their illness; returns the new attenuation."""
+    """Add a pacemaker or a line, which ill people may have whatever their illness; returns the new attenuation."""
     return np.asarray(chest.attenuation + _device(chest=chest, rng=rng))
 
 
@@ -69,7 +70,7 @@ def _opacity(*, chest: Chest, left: bool, rng: np.random.Generator) -> tuple[Lay
     ragged = clouds(side=side, rng=rng, grids=(6, 12, 24))
     inner = clouds(side=side, rng=rng, grids=(14, 28, 56))
     radius = (np.abs(column) ** 2.5 + np.abs(row) ** 2.5) ** 0.4
-    # Noise frays the brim but is kept from the centre, so that the opacity is there at all.
+    # Noise frays the brim but spares the centre, so that there is an opacity at all.
     frayed = radius + 0.22 * ragged * smooth_step(radius / 0.6)
     shape = smooth_step((1.15 - frayed) / 0.75) * (0.1 + 0.9 * chest.lungs)
     box = _extent(shape >= _VISIBLE * shape.max())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,23 +18,28 @@ import numpy as np
 import pydicom
 import pytest
 
-from rsna_det.data.cache import decoding_pool
+from rsna_det.data.cache import building, decoding_pool
 from rsna_det.data.cache import index as cache_index
-from rsna_det.data.cache.building import CacheError, build_cache, cache_bytes, open_cache
-from rsna_det.data.cache.decoding_pool import DecodingTask, decode
-from rsna_det.data.cache.index import IMAGE_FOLDER, digest, find_sources, read_index
+from rsna_det.data.cache.array_file import cache_bytes
+from rsna_det.data.cache.building import build_cache
+from rsna_det.data.cache.decoding_pool import DecodingTask, decode, worker_pool
+from rsna_det.data.cache.index import Source, digest, find_sources, read_index
+from rsna_det.data.cache.opening import CacheError, open_cache
 from rsna_det.data.cache.pixels import DicomSource, PixelCache, PixelSource
 from rsna_det.data.dicom.reading import DicomError, find_dicoms
+from rsna_det.data.layout import IMAGES_DIR
+from rsna_det.errors import ResourceError
 from rsna_det.files.locks import wait_for_lock
+from rsna_det.files.reading import readable
 
 
 @pytest.fixture
 def root(tmp_path: Path, synthetic_root: Path) -> Path:
     """Ten small radiographs that a test may change."""
     folder = tmp_path / "challenge"
-    (folder / IMAGE_FOLDER).mkdir(parents=True)
-    for path in sorted((synthetic_root / IMAGE_FOLDER).iterdir())[:10]:
-        shutil.copy2(path, folder / IMAGE_FOLDER)
+    (folder / IMAGES_DIR).mkdir(parents=True)
+    for path in sorted((synthetic_root / IMAGES_DIR).iterdir())[:10]:
+        shutil.copy2(path, folder / IMAGES_DIR)
     return folder
 
 
@@ -59,7 +65,7 @@ def _open(root: Path, tmp_path: Path) -> PixelCache | None:
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted((root / IMAGE_FOLDER).iterdir())
+    return sorted((root / IMAGES_DIR).iterdir())
 
 
 def _partial(tmp_path: Path) -> Path:
@@ -78,7 +84,7 @@ def test_cache_and_files_give_the_same_pixels(root: Path, tmp_path: Path) -> Non
     pixels = np.random.default_rng(0).integers(0, 256, size=(40, 60), dtype=np.uint8)
     _write_oblong(_files(root)[3], pixels)
     cache: PixelSource = _build(root, tmp_path)
-    files: PixelSource = DicomSource(paths=find_dicoms(root / IMAGE_FOLDER), side=32)
+    files: PixelSource = DicomSource(paths=find_dicoms(root / IMAGES_DIR), side=32)
     assert cache.sizes == files.sizes
     assert cache.sizes[_files(root)[3].stem] == (40, 60)
     assert cache.side == files.side == 32
@@ -93,7 +99,7 @@ def test_cache_and_files_give_the_same_pixels(root: Path, tmp_path: Path) -> Non
 def test_reads_are_read_only_views(root: Path, tmp_path: Path) -> None:
     cache = _build(root, tmp_path)
     image_id = _files(root)[0].stem
-    view = cache[image_id]
+    view = cache.read(image_id)
     assert (view.shape, view.dtype, view.flags.writeable, view.flags.owndata) == ((32, 32), np.uint8, False, False)
     assert image_id in cache
     assert "nobody" not in cache
@@ -105,12 +111,12 @@ def test_reads_are_read_only_views(root: Path, tmp_path: Path) -> None:
 
 def test_a_worker_gets_the_cache_without_its_pixels(root: Path, tmp_path: Path) -> None:
     cache = _build(root, tmp_path)
-    before = {image_id: cache[image_id].copy() for image_id in cache.sizes}
+    before = {image_id: cache.read(image_id).copy() for image_id in cache.sizes}
     content = pickle.dumps(cache)
     assert len(content) < 10 * 200 < 10 * 32 * 32
     copy = pickle.loads(content)  # noqa: S301 (our own bytes)
     for image_id, pixels in before.items():
-        np.testing.assert_array_equal(copy[image_id], pixels)
+        np.testing.assert_array_equal(copy.read(image_id), pixels)
 
 
 def test_there_is_no_cache_before_one_is_built(root: Path, tmp_path: Path) -> None:
@@ -140,7 +146,7 @@ def test_several_processes_decode_the_same(root: Path, tmp_path: Path, monkeypat
     assert many.file.stat().st_size == cache_bytes(num_images=10, side=32)
 
 
-def test_a_stopped_build_is_gone_on_with(root: Path, tmp_path: Path, decoded: list[str]) -> None:
+def test_an_interrupted_build_resumes(root: Path, tmp_path: Path, decoded: list[str]) -> None:
     def stop(done: int, total: int) -> None:
         if done == 4:
             raise KeyboardInterrupt
@@ -171,7 +177,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_build_is_gone_on_with(root: Path, tmp_path: Path, decoded: list[str]) -> None:
+def test_a_killed_build_resumes(root: Path, tmp_path: Path, decoded: list[str]) -> None:
     script = tmp_path / "build.py"
     script.write_text(_SLOW_BUILD)
     command = [sys.executable, str(script), str(root), str(tmp_path / "cache")]
@@ -199,6 +205,20 @@ def test_a_half_written_line_is_decoded_again(root: Path, tmp_path: Path, decode
     decoded.clear()
     _build(root, tmp_path)
     assert len(decoded) == 10 - 2
+
+
+def test_a_damaged_partial_cache_is_decoded_from_the_start(
+    root: Path, tmp_path: Path, decoded: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        _build(root, tmp_path, progress=lambda done, _: 1 // (3 - done))
+    index = _partial(tmp_path) / "index.jsonl"
+    index.write_text("{\n" + index.read_text())
+    decoded.clear()
+    _build(root, tmp_path)
+    assert len(decoded) == 10
+    assert "decoding from the start: " in caplog.text
+    assert "index.jsonl is damaged" in caplog.text
 
 
 def test_a_file_changed_between_two_runs_is_decoded_again(root: Path, tmp_path: Path, decoded: list[str]) -> None:
@@ -261,9 +281,9 @@ def test_added_and_removed_files_ask_for_another_cache(root: Path, tmp_path: Pat
     _build(root, tmp_path)
     moved = _files(root)[0].rename(tmp_path / _files(root)[0].name)
     assert _open(root, tmp_path) is None
-    moved.rename(root / IMAGE_FOLDER / moved.name)
+    moved.rename(root / IMAGES_DIR / moved.name)
     assert _open(root, tmp_path) is not None
-    shutil.copy2(_files(root)[0], root / IMAGE_FOLDER / "added.dcm")
+    shutil.copy2(_files(root)[0], root / IMAGES_DIR / "added.dcm")
     assert _open(root, tmp_path) is None
 
 
@@ -273,7 +293,7 @@ def test_damaged_files_do_not_stop_the_others(root: Path, tmp_path: Path, decode
     bad[0].write_bytes(whole[0][:-200] + bytes(200))
     bad[1].write_bytes(b"no DICOM".ljust(len(whole[1])))
     with pytest.raises(DicomError):
-        DicomSource(paths=find_dicoms(root / IMAGE_FOLDER), side=32).read(bad[1].stem)
+        DicomSource(paths=find_dicoms(root / IMAGES_DIR), side=32).read(bad[1].stem)
     bad[0].write_bytes(b"nor this".ljust(len(whole[0])))
     with pytest.raises(CacheError, match=r"2 of 10 radiographs cannot be decoded") as caught:
         _build(root, tmp_path)
@@ -289,12 +309,13 @@ def test_damaged_files_do_not_stop_the_others(root: Path, tmp_path: Path, decode
 
 def test_unreadable_file_is_listed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: Path) -> str:
-        raise PermissionError(errno.EACCES, "Permission denied")
+        with readable(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(decoding_pool, "digest", denied)
     with pytest.raises(CacheError, match=r"10 of 10 .*") as caught:
         _build(root, tmp_path)
-    assert f"{_files(root)[9]}: it cannot be read (Permission denied)" in str(caught.value)
+    assert f"{_files(root)[9]} cannot be read (Permission denied)" in str(caught.value)
 
 
 def test_too_little_space_is_told_before_anything_is_decoded(
@@ -351,6 +372,28 @@ def test_a_damaged_cache_is_told_and_built_again(root: Path, tmp_path: Path, dam
         _open(root, tmp_path)
 
 
+class _Deadly(Source):
+    """Kills the process that it is sent to, as the system does where memory runs out."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (1,)
+
+
+def test_a_killed_worker_says_what_to_do(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_pool, "_WORTH_A_PROCESS", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "find_sources", lambda folder: [_Deadly(**vars(s)) for s in find_sources(folder)])
+        with pytest.raises(ResourceError, match=r"because memory ran out: try fewer workers \(workers=N, now 2\)"):
+            _build(root, tmp_path, workers=2)
+    assert len(_build(root, tmp_path, workers=2)) == 10
+
+
+def test_a_killed_worker_of_a_prediction_says_what_to_do() -> None:
+    message = r"a worker process was killed, most likely because memory ran out: try fewer workers"
+    with pytest.raises(ResourceError, match=message), worker_pool(workers=2, images=1000) as pool:
+        pool.submit(os._exit, 1).result()
+
+
 def test_the_second_builder_waits_for_the_first(
     root: Path, tmp_path: Path, decoded: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -376,7 +419,7 @@ def test_the_second_builder_waits_for_the_first(
 
 def test_files_that_come_while_others_are_decoded(root: Path, tmp_path: Path) -> None:
     def add(done: int, total: int) -> None:
-        shutil.copy2(_files(root)[0], root / IMAGE_FOLDER / "late.dcm")
+        shutil.copy2(_files(root)[0], root / IMAGES_DIR / "late.dcm")
 
     with pytest.raises(CacheError, match=r"added, removed or changed while"):
         _build(root, tmp_path, progress=add)
@@ -390,7 +433,7 @@ def test_wrong_arguments(root: Path, tmp_path: Path) -> None:
         DicomSource(paths={}, side=0)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         _build(tmp_path / "nowhere", tmp_path)
-    (tmp_path / "empty" / IMAGE_FOLDER).mkdir(parents=True)
+    (tmp_path / "empty" / IMAGES_DIR).mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"holds no \.dcm file"):
         _build(tmp_path / "empty", tmp_path)
 
@@ -401,14 +444,14 @@ def test_all_cores_are_found() -> None:
 
 def test_real_radiographs(real_data: Path, tmp_path: Path) -> None:
     root = tmp_path / "real"
-    (root / IMAGE_FOLDER).mkdir(parents=True)
-    for path in sorted((real_data / IMAGE_FOLDER).iterdir())[:4]:
-        (root / IMAGE_FOLDER / path.name).symlink_to(path)
+    (root / IMAGES_DIR).mkdir(parents=True)
+    for path in sorted((real_data / IMAGES_DIR).iterdir())[:4]:
+        (root / IMAGES_DIR / path.name).symlink_to(path)
     cache = build_cache(root=root, cache_dir=tmp_path / "cache", side=256, workers=1)
     assert len(find_sources(root)) == 4
     for path in _files(root):
         frame = next(pydicom.encaps.generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
         plain = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_GRAYSCALE)
         expected = plain.reshape(256, 4, 256, 4).mean(axis=(1, 3))
-        assert np.abs(cache[path.stem] - expected).max() <= 0.51
+        assert np.abs(cache.read(path.stem) - expected).max() <= 0.51
         assert cache.sizes[path.stem] == (1024, 1024)

@@ -30,7 +30,7 @@ def test_other_and_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.L
     # A suffix is a promise: such a file is read, and if it is damaged that is reported.
     make(tmp_path, "damaged.dcm", content=b"text")
     assert ids(tmp_path) == {"a": "a.dcm", "damaged": "damaged.dcm"}
-    told = f"2 files are no DICOM files and are left out (the first: {tmp_path / 'notes.txt'})"
+    told = f"2 files are not DICOM files and are left out (the first: {tmp_path / 'notes.txt'})"
     assert caplog.messages == [told]
     # A glob is no promise of the files' kind either; the folder and the glob find each file once.
     caplog.clear()
@@ -51,7 +51,7 @@ def test_files_of_one_name_are_called_by_their_folders_too(tmp_path: Path, caplo
         "p2_image": "p2_image.dcm",
         "p2_image_2": "p2/image",
     }
-    assert caplog.messages == ["3 files share their name with another (the first: image): ids have their folders"]
+    assert caplog.messages == ["3 files share a name with another (the first: image): their ids contain folders"]
     caplog.clear()
     find_radiographs(str(tmp_path / "p1" / "s1"))
     assert caplog.messages == []

@@ -1,5 +1,6 @@
 """Radiographs of every supported kind, written here and read back; and files that are damaged in every way."""
 
+import errno
 import io
 import struct
 from pathlib import Path
@@ -27,6 +28,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from rsna_det.data.dicom import reading
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph, read_size
 from tests.properties import examples
 
@@ -294,6 +296,17 @@ def test_random_damage_is_read_or_named(tmp_path: Path, kind: UID, changes: list
         assert read_radiograph(path).dtype == np.uint8
     except DicomError as error:
         assert "a.dcm" in str(error)  # noqa: PT017 - a damaged byte may also do no harm
+
+
+def test_a_file_that_cannot_be_read_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = write(tmp_path / "a.dcm", smooth())
+    monkeypatch.setattr(reading, "dcmread", denied)
+    for read in (read_radiograph, read_size):
+        with pytest.raises(DicomError, match=r"a\.dcm: it cannot be read \(Permission denied\); check its permissions"):
+            read(path)
 
 
 def test_find_dicoms_maps_ids_to_paths(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsna_det.data.labels.csv_tables import Finding, LabelError, check_ids, collect, read_table
+from rsna_det.data.labels.csv_tables import LabelError, LabelProblem, check_ids, collect, read_table
 
 
 def save(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
@@ -35,8 +35,8 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
         ("a,b\n", ["a header and no rows"]),
         ("a,c\n1,2\n", ["column 'b' is missing; found a, c"]),
         ("c\n1\n", ["column 'a' is missing; found c", "column 'b' is missing; found c"]),
-        ("a,b,a\n1,2,3\n", ["column 'a' is there twice; found a, b, a"]),
-        ("a,b\n1\n1,2\n1,2,3\n", ["1 cells where the header has 2", "3 cells where the header has 2"]),
+        ("a,b,a\n1,2,3\n", ["column 'a' occurs twice; found a, b, a"]),
+        ("a,b\n1\n1,2\n1,2,3\n", ["1 cells; the header has 2", "3 cells; the header has 2"]),
         ('a,b\n1,"2\n3,4\n', ["not a CSV in UTF-8 (unexpected end of data)"]),
     ],
 )
@@ -44,7 +44,7 @@ def test_files_that_are_no_such_table(tmp_path: Path, text: str, problems: list[
     path = save(tmp_path / "t.csv", text)
     with pytest.raises(LabelError) as caught:
         read_table(path, ["a", "b"])
-    assert [finding.problem for finding in caught.value.findings] == problems
+    assert [found.problem for found in caught.value.problems] == problems
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:
@@ -54,37 +54,37 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_what_was_wanted(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"gone\.csv: expected a CSV with the columns a, b"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv: there is no such file; expected .* columns a, b$"):
         read_table(tmp_path / "gone.csv", ["a", "b"])
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", "a\n", "é", "../../etc/passwd", "a:b"])
 def test_unsafe_ids(bad: str) -> None:
     table = pd.DataFrame({"patientId": ["0004cfab-14fd", "a.b_C-9", bad], "row": [2, 3, 4]})
-    (finding,) = check_ids(Path("t.csv"), table)
-    assert finding.row == 4
-    assert repr(bad) in finding.problem
+    (found,) = check_ids(Path("t.csv"), table)
+    assert found.row == 4
+    assert repr(bad) in found.problem
 
 
-def test_the_message_is_cut_and_the_findings_are_not() -> None:
-    error = LabelError([Finding(file=Path("t.csv"), row=row, problem="is odd") for row in range(2, 62)])
+def test_the_message_is_cut_and_the_problems_are_not() -> None:
+    error = LabelError([LabelProblem(file=Path("t.csv"), row=row, problem="is odd") for row in range(2, 62)])
     lines = str(error).splitlines()
-    assert lines[0].startswith("60 findings in the tables")
+    assert lines[0].startswith("60 problems in the label tables")
     assert lines[1] == "  t.csv, row 2: is odd"
     assert lines[-1] == "  ... and 10 more"
     assert len(lines) == 1 + 50 + 1
-    assert len(error.findings) == 60
+    assert len(error.problems) == 60
 
 
 def test_the_error_survives_a_worker_process() -> None:
-    error = LabelError([Finding(file=Path("t.csv"), row=None, problem="is odd")])
+    error = LabelError([LabelProblem(file=Path("t.csv"), row=None, problem="is odd")])
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - what multiprocessing does with an exception
-    assert again.findings == error.findings
+    assert again.problems == error.problems
     assert str(again) == str(error)
 
 
-def test_collect_gathers_findings_of_several_files(tmp_path: Path) -> None:
-    findings: list[Finding] = []
+def test_collect_gathers_problems_of_several_files(tmp_path: Path) -> None:
+    problems: list[LabelProblem] = []
     for name in ("a.csv", "b.csv"):
-        assert collect(lambda name=name: read_table(save(tmp_path / name, ""), ["a"]), findings) is None
-    assert [finding.file.name for finding in findings] == ["a.csv", "b.csv"]
+        assert collect(lambda name=name: read_table(save(tmp_path / name, ""), ["a"]), problems) is None
+    assert [found.file.name for found in problems] == ["a.csv", "b.csv"]

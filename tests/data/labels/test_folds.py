@@ -107,11 +107,11 @@ def test_all_faults_of_a_published_file_at_once(tmp_path: Path) -> None:
     path = save(tmp_path / "folds.csv", rows, "patientId,class,fold")
     with pytest.raises(LabelError) as caught:
         read_folds(path, images)
-    assert [(finding.row, finding.problem) for finding in caught.value.findings] == [
+    assert [(found.row, found.problem) for found in caught.value.problems] == [
         (5, "id '../x'; expected letters, digits, '.', '_' and '-' only"),
         (3, "image i001 has the fold '0.5', expected -1, 0, 1 ..."),
         (6, "image i002 has the fold '-2', expected -1, 0, 1 ..."),
-        (4, "image i001 is there twice"),
+        (4, "image i001 occurs twice"),
         (None, "image i003 has no fold; add it, or keep it out of all folds with data.test_ids"),
         (2, "image i000 is 'Normal' here and 'No Lung Opacity / Not Normal' in the labels"),
     ]

@@ -12,7 +12,7 @@ from rsna_det.data.labels.patients import read_patients
 def problems(path: Path) -> list[str]:
     with pytest.raises(LabelError) as caught:
         read_patients(path)
-    return [str(finding).removeprefix(str(path)) for finding in caught.value.findings]
+    return [str(found).removeprefix(str(path)) for found in caught.value.problems]
 
 
 def rsna(path: Path, *entries: object) -> Path:
@@ -80,7 +80,7 @@ def test_json_that_is_no_mapping(tmp_path: Path, text: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"gone: expected a map from patientId to true_patient"):
+    with pytest.raises(FileNotFoundError, match=r"gone: there is no such file; expected a map from patientId to"):
         read_patients(tmp_path / "gone")
 
 

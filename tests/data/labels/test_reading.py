@@ -1,4 +1,4 @@
-"""Label tables: the frame that good ones give, and every finding on bad ones."""
+"""Label tables: the frame that good ones give, and every problem of bad ones."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,10 @@ import pytest
 
 from rsna_det.data.dicom.reading import find_dicoms
 from rsna_det.data.labels.csv_tables import LabelError
-from rsna_det.data.labels.reading import CLASS_CSV, LABELS_CSV, UNKNOWN_CATEGORY, read_labels, read_test_ids, read_truth
+from rsna_det.data.labels.frame import UNKNOWN_CATEGORY
+from rsna_det.data.labels.reading import read_labels, read_test_ids, read_truth
+from rsna_det.data.layout import CLASS_CSV, LABELS_CSV
+from rsna_det.errors import MissingFileError, StorageError
 from rsna_det.structures import Category
 
 BOXES = """patientId,x,y,width,height,Target
@@ -36,7 +39,7 @@ def save(root: Path, *, boxes: str = BOXES, classes: str = CLASSES) -> Path:
 def problems(root: Path, **options: object) -> list[str]:
     with pytest.raises(LabelError) as caught:
         read_labels(root=root, **options)  # type: ignore[arg-type]
-    return [f"{finding.file.name}:{finding.row}: {finding.problem}" for finding in caught.value.findings]
+    return [f"{found.file.name}:{found.row}: {found.problem}" for found in caught.value.problems]
 
 
 def test_good_tables(tmp_path: Path) -> None:
@@ -59,12 +62,12 @@ def test_a_class_table_with_each_id_once_is_as_good(tmp_path: Path) -> None:
     assert len(read_labels(root=save(tmp_path, classes=once))) == 4
 
 
-def test_other_file_names(tmp_path: Path) -> None:
-    (tmp_path / "stage_1_train_labels.csv").write_text(BOXES)
-    (tmp_path / "stage_1_detailed_class_info.csv").write_text(CLASSES)
-    names = {"labels_csv": "stage_1_train_labels.csv", "class_csv": "stage_1_detailed_class_info.csv"}
-    assert len(read_labels(root=tmp_path, **names)) == 4
-    with pytest.raises(FileNotFoundError, match=r"stage_2_train_labels\.csv"):
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / CLASS_CSV).write_text(CLASSES)
+    with pytest.raises(MissingFileError, match=r"train_labels\.csv: there is no such file; expected a CSV with"):
+        read_labels(root=tmp_path)
+    (tmp_path / LABELS_CSV).mkdir()
+    with pytest.raises(StorageError, match=r"stage_2_train_labels\.csv cannot be read \(Is a directory\)"):
         read_labels(root=tmp_path)
 
 
@@ -79,7 +82,7 @@ def test_patients_come_from_the_map_and_other_images_keep_their_own(tmp_path: Pa
     assert images["true_patient"].tolist() == ["007", "007", "image:o", "image:p"]
 
 
-def test_the_map_of_other_data_is_a_finding(tmp_path: Path) -> None:
+def test_the_map_of_other_data_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text("patientId,true_patient\nelsewhere,9\n")
     (found,) = problems(save(tmp_path), patients_csv=tmp_path / "map.csv")
     assert found.startswith("map.csv:None: none of its 1 images")
@@ -100,12 +103,12 @@ def test_images_and_labels_must_match(tmp_path: Path) -> None:
     remedy = "add them or move the file away"
     assert problems(save(tmp_path), image_ids_on_disk=["n", "o", "a", "extra"]) == [
         f"{LABELS_CSV}:5: there is no file for image p",
-        f"{LABELS_CSV}:None: image extra has a file among the training images and no labels; {remedy}",
+        f"{LABELS_CSV}:None: image extra has a file among the training images but no labels; {remedy}",
     ]
     sizes = {"n": (1024, 1024), "o": (1024, 1024), "a": (1024, 1024)}
     assert problems(tmp_path, sizes=sizes) == [f"{LABELS_CSV}:5: there is no file for image p"]
     assert problems(tmp_path, sizes=sizes, image_ids_on_disk=["n", "o", "a", "p"]) == [
-        f"{LABELS_CSV}:5: the size of image p is not known"
+        f"{LABELS_CSV}:5: the size of image p is unknown"
     ]
 
 
@@ -129,14 +132,14 @@ def test_images_and_labels_must_match(tmp_path: Path) -> None:
          ["5: box x=1 y=2 width=3 height=1022.5 reaches outside its image of 1024 x 1024 pixels"]),
         ("p,1,2,3,4,1", "p,1,2,3,1022,1", []),
         ("p,1,2,3,4,1", "p,1023,1023,1,1,1", []),
-        ("p,1,2,3,4,1\n", "p,1,2,3,4,1\np,1.0,2,3,4,1\n", ["6: box x=1 y=2 width=3 height=4 is there twice"]),
+        ("p,1,2,3,4,1\n", "p,1,2,3,4,1\np,1.0,2,3,4,1\n", ["6: box x=1 y=2 width=3 height=4 occurs twice"]),
         ("n,,,,,0\n", "n,,,,,0\nn,,,,,0\n", ["3: image n has two rows without a box"]),
         ("p,1,2,3,4,1", "p,1,2,3,4,0",
-         ["5: Target is 0 and there is a box",
-          f"5: Target is 0 and the category in {CLASS_CSV} is 'Lung Opacity'"]),
-        ("p,1,2,3,4,1", "p,,,,,1", ["5: Target is 1 and there is no box"]),
-        ("p,1,2,3,4,1", "p,,,,,0", [f"5: Target is 0 and the category in {CLASS_CSV} is 'Lung Opacity'"]),
-        ("n,,,,,0", "n,1,2,3,4,1", [f"2: Target is 1 and the category in {CLASS_CSV} is 'Normal'"]),
+         ["5: Target is 0 but there is a box",
+          f"5: Target is 0 but the category in {CLASS_CSV} is 'Lung Opacity'"]),
+        ("p,1,2,3,4,1", "p,,,,,1", ["5: Target is 1 but there is no box"]),
+        ("p,1,2,3,4,1", "p,,,,,0", [f"5: Target is 0 but the category in {CLASS_CSV} is 'Lung Opacity'"]),
+        ("n,,,,,0", "n,1,2,3,4,1", [f"2: Target is 1 but the category in {CLASS_CSV} is 'Normal'"]),
         ("p,1,2,3,4,1\n", "p,1,2,3,4,1\np,,,,,0\n", ["6: Target differs from that of the image's first row"]),
     ],
 )  # fmt: skip
@@ -162,7 +165,7 @@ KNOWN = "expected one of 'No Lung Opacity / Not Normal', 'Normal', 'Lung Opacity
         ("n,Normal", "n,Normal\nn,Lung Opacity",
          [f"{CLASS_CSV}:3: image n has the categories 'Normal' and 'Lung Opacity'"]),
         ("n,Normal", "n,Lung Opacity",
-         [f"{LABELS_CSV}:2: Target is 0 and the category in {CLASS_CSV} is 'Lung Opacity'"]),
+         [f"{LABELS_CSV}:2: Target is 0 but the category in {CLASS_CSV} is 'Lung Opacity'"]),
         ("patientId", "id", [f"{CLASS_CSV}:1: column 'patientId' is missing; found id, class"]),
     ],
 )  # fmt: skip
@@ -221,7 +224,7 @@ def test_no_list_of_ids(tmp_path: Path, text: str, found: str) -> None:
     (tmp_path / "ids").write_text(text)
     with pytest.raises(LabelError, match=found):
         read_test_ids(tmp_path / "ids")
-    with pytest.raises(FileNotFoundError, match="patientId"):
+    with pytest.raises(MissingFileError, match="patientId"):
         read_test_ids(tmp_path / "gone")
 
 
@@ -234,7 +237,7 @@ def test_real_labels(real_data: Path) -> None:
 
 
 class TestTruth:
-    """Labels to hold predictions against: a folder, or a table of boxes alone."""
+    """Labels to check predictions against: a folder, or a table of boxes alone."""
 
     def test_a_folder_is_read_like_a_training_set(self, tmp_path: Path) -> None:
         truth, images = read_truth(save(tmp_path)), read_labels(root=tmp_path)
@@ -271,7 +274,7 @@ class TestTruth:
         with pytest.raises(FileNotFoundError, match="nowhere"):
             read_truth(tmp_path / "nowhere.csv")
         wrong = CLASSES.replace("n,Normal", "n,Lung Opacity")
-        with pytest.raises(LabelError, match="Target is 0 and the category"):
+        with pytest.raises(LabelError, match="Target is 0 but the category"):
             read_truth(save(tmp_path, classes=wrong))
         with pytest.raises(LabelError, match="has no area"):
             read_truth(save(tmp_path, boxes=BOXES.replace("1,2,3,4", "1,2,0,4")) / LABELS_CSV)
