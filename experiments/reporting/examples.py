@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from experiments.reporting.runs import ScoredSeed
-from rsna_det.evaluation.measures import image_results
+from rsna_det.evaluation.image_results import image_results
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
 from rsna_det.runs.agreement import common_settings

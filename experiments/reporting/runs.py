@@ -15,7 +15,8 @@ from rsna_det.evaluation.operating_report import units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold, open_runs
 from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions
-from rsna_det.evaluation.statistics.comparison import Comparison, compare, conclusion, honest_contributions
+from rsna_det.evaluation.statistics.comparison import Comparison, compare, honest_contributions
+from rsna_det.evaluation.statistics.conclusion import conclusion
 from rsna_det.runs.agreement import common_settings
 from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.plan import launched_study

@@ -1,4 +1,4 @@
-"""One radiograph with its boxes as a reader would want to see it: outlines, scores beside them, a caption below."""
+"""One radiograph with its boxes, as a reader wants to see it: outlines, scores next to them, a caption below."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from rsna_det.drawing.boxes import DETECTION_COLOUR, TRUTH_COLOUR
 from rsna_det.structures import Detections
 
 LARGEST_SIDE, SMALLEST_SIDE = 1536, 512
-"""Pixels of a picture's longer side: larger radiographs are reduced to it, on smaller ones no caption would fit."""
+"""Limits of a picture's longer side in its pixels: for a manageable file, and for a caption that fits."""
 
 MOST_SCORES = 30
-"""Boxes of one picture that get their score written beside them."""
+"""Boxes of one picture that have their score next to them, those of highest score."""
 
 DISCLAIMER = "research use only, not for diagnosis"
 
@@ -49,16 +49,16 @@ def annotated(
     truths: Float[np.ndarray, "truths 4"] | None,
     caption: Sequence[str],
 ) -> UInt8[np.ndarray, "picture_height picture_width 3"]:
-    """An RGB picture: the radiograph in its own proportions, boxes as outlines, and a strip below it.
+    """An RGB picture: the radiograph in its own proportions, boxes as outlines, and a strip with the caption below.
 
-    Nothing is filled and no text lies in a box where there is room beside it, since what is in it is what is to be
-    looked at. Lines and letters have a black edge, so that they show on black and on white.
+    Boxes are not filled, and text stands outside them if there is room, to leave their content visible. Lines and
+    letters have a black edge to show on black and on white.
 
     Args:
         image: grey values.
         detections: boxes in the pixels of ``image``.
-        truths: true boxes, likewise, drawn dashed; None where they are not known.
-        caption: what is said of the image, in parts that stay together when lines are broken.
+        truths: true boxes, likewise, drawn dashed; None if unknown.
+        caption: in parts that line breaks do not split.
     """
     scale = _scale(max(image.shape))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -68,7 +68,7 @@ def annotated(
     true_boxes = [_rounded(box, picture) for box in (truths * scale).tolist()] if truths is not None else []
     for box in true_boxes:
         _dashed(picture, box, pen)
-    # The best is drawn last, over the others.
+    # The box of highest score is drawn last, over the others.
     boxes = [_rounded(box, picture) for box in (detections.boxes * scale).tolist()]
     for box in reversed(boxes):
         _outline(picture, box, pen)
@@ -104,7 +104,7 @@ def _dashed(picture: np.ndarray, box: Rectangle, pen: _Pen) -> None:
 def _dashes(
     picture: np.ndarray, start: tuple[int, int], end: tuple[int, int], colour: Colour, thickness: int, *, length: int
 ) -> None:
-    """A dashed line that begins and ends with a dash, so that corners are closed."""
+    """A dashed line that starts and ends with a dash, to close the corners."""
     first, last = np.array(start, float), np.array(end, float)
     count = max(1, round(float(np.abs(last - first).max()) / (2 * length)))
     edges = np.linspace(0, 1, 2 * count + 2)
@@ -116,12 +116,12 @@ def _dashes(
 def _write_scores(
     picture: np.ndarray, boxes: Sequence[Rectangle], texts: Sequence[str], pen: _Pen, *, others: Sequence[Rectangle]
 ) -> None:
-    """Beside the best boxes: where there are more, none could be told from another."""
+    """Next to the boxes of highest score: more scores would be illegible."""
     taken: list[Rectangle] = []
     around = np.array([*boxes, *others], np.int64).reshape(-1, 4)
     for box, text in list(zip(boxes, texts, strict=True))[:MOST_SCORES]:
         places = _places(pen.size(text), box, picture.shape[:2], margin=2 * pen.line + 2)
-        # Never over another score if that can be helped, and over as little of any box as possible.
+        # Over as little as possible of any box, and of other scores above all.
         hidden = 100 * _overlaps(places, np.array(taken, np.int64).reshape(-1, 4)) + _overlaps(places, around)
         left, top, right, bottom = places[int(hidden.argmin())].tolist()
         taken.append((left, top, right, bottom))
@@ -129,7 +129,7 @@ def _write_scores(
 
 
 def _places(size: tuple[int, int], box: Rectangle, shape: Sequence[int], *, margin: int) -> Int[np.ndarray, "places 4"]:
-    """Where a score may stand, best first: above its box, below, beside, at last inside; all within the picture."""
+    """Places for a score, best first: above its box, below, at its sides, inside; all within the picture."""
     (width, height), (x1, y1, x2, y2) = size, box
     corners = [(left, top) for top in (y1 - margin - height, y2 + margin) for left in (x1, x2 - width)]
     corners += [(left, top) for left in (x2 + margin, x1 - margin - width) for top in (y1, y2 - height)]
@@ -142,14 +142,14 @@ def _places(size: tuple[int, int], box: Rectangle, shape: Sequence[int], *, marg
 def _overlaps(
     places: Int[np.ndarray, "places 4"], rectangles: Int[np.ndarray, "rectangles 4"]
 ) -> Int[np.ndarray, " places"]:
-    """Pixels that each place shares with all rectangles together."""
+    """Area of each place that all rectangles together cover, in pixels."""
     near = np.maximum(places[:, None, :2], rectangles[None, :, :2])
     far = np.minimum(places[:, None, 2:], rectangles[None, :, 2:])
     return np.asarray((far - near).clip(min=0).prod(axis=2).sum(axis=1))
 
 
 def _write(picture: np.ndarray, text: str, place: Rectangle, colour: Colour, pen: _Pen) -> None:
-    """Letters with a black edge, grown from the letters: written twice, thick letters stand further apart than thin."""
+    """Letters with a black edge, dilated from the letters: thicker letters would have another spacing."""
     (width, height), below = cv2.getTextSize(text, _FONT, pen.letters, pen.line)
     edge = pen.line + 1
     letters = np.zeros((height + below + 2 * edge, width + 2 * edge), np.uint8)
@@ -163,7 +163,7 @@ def _write(picture: np.ndarray, text: str, place: Rectangle, colour: Colour, pen
 
 
 def _strip(width: int, caption: Sequence[str], pen: _Pen, *, with_legend: bool) -> np.ndarray:
-    """The caption and the legend below the radiograph, over as many lines as they need."""
+    """The caption and the legend below the radiograph, on as many lines as they need."""
     parts = [(text, _WHITE) for text in caption]
     parts += [("solid: predicted, with score", DETECTION_COLOUR)]
     parts += [("dashed: labelled", TRUTH_COLOUR)] if with_legend else []
@@ -184,6 +184,6 @@ def _strip(width: int, caption: Sequence[str], pen: _Pen, *, with_legend: bool) 
 
 
 def _fitting(pen: _Pen, texts: Sequence[str], width: int) -> _Pen:
-    """A pen whose letters are small enough for the longest part to have a line of its own."""
+    """A pen with letters small enough for the longest part to fit on one line."""
     longest = max(pen.size(text)[0] for text in [*texts, "0"]) + 2 * pen.size("0")[0]
     return pen if longest <= width else _Pen(line=1, letters=pen.letters * width / longest)

@@ -21,7 +21,7 @@ class BoxedImage:
         image: grey values.
         detections: boxes in the pixels of ``image``.
         truths: true boxes in the pixels of ``image``.
-        caption: what tells it from others.
+        caption: that identifies it.
     """
 
     image: UInt8[np.ndarray, "height width"]
@@ -37,13 +37,13 @@ def draw_boxes(
     truths: Float[np.ndarray, "truths 4"] | None = None,
     zoom: float = 1.0,
 ) -> UInt8[np.ndarray, "picture_height picture_width 3"]:
-    """An RGB picture of a radiograph: true boxes thin and green, detections orange with their scores.
+    """An RGB picture of a radiograph: true boxes green, detections orange with their scores.
 
     Args:
         image: grey values.
         detections: boxes in the pixels of ``image``.
-        truths: true boxes in the pixels of ``image``, where they are known.
-        zoom: how much larger the picture is than ``image``; lines and letters are drawn at its size.
+        truths: true boxes in the pixels of ``image``; None if unknown.
+        zoom: size of the picture relative to ``image``; lines and letters are drawn at the picture's size.
     """
     larger = cv2.resize(np.ascontiguousarray(image), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_LINEAR)
     picture = cv2.cvtColor(larger, cv2.COLOR_GRAY2RGB)
@@ -63,8 +63,8 @@ def sheet(
 
     Args:
         pictures: RGB.
-        captions: one a picture.
-        columns: pictures of a row.
+        captions: one per picture.
+        columns: pictures per row.
         side: of a square, in pixels of the sheet.
     """
     tiles = [_tile(p, c, side) for p, c in zip(pictures, captions, strict=True)]
@@ -79,7 +79,7 @@ def _rectangle(picture: np.ndarray, box: Sequence[float], colour: tuple[int, int
 
 
 def _label(picture: np.ndarray, text: str, box: Sequence[float], thickness: int) -> None:
-    """Write inside the box's top edge, on a dark ground so that it reads on white lungs too."""
+    """Write inside the box's top edge, on a dark ground to be legible on white lungs too."""
     size = max(picture.shape) / 1100
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
     x, y = round(box[0]) + 2 * thickness, round(box[1]) + height + 3 * thickness

@@ -1,4 +1,4 @@
-"""Figure 8 of the paper as heat maps, the FROC curve and the calibration of scores, as picture files."""
+"""Picture files of numbers: heat maps (the paper's figure 8), FROC, calibration, intervals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from rsna_det.files.atomic import whole_file
 
 _DPI = 130
-# So many tick labels or values fit beside one another.
+# What fits next to each other: tick labels, and values written into cells.
 _TICKS = 16
 _FEW_CELLS = 200
 
@@ -31,12 +31,12 @@ def heat_map(
     """The challenge's score over epochs and one threshold (paper, figure 8).
 
     Args:
-        scores: of each cell; NaN cells stay blank.
+        scores: of each cell; NaN stays blank.
         epochs: of the columns.
         values: of the rows: cuts or NMS IoUs.
         axis: what ``values`` are.
         title: of the figure.
-        chosen: epoch and value of the cell that gets a red frame; each epoch's best gets a white one.
+        chosen: epoch and value of the cell with a red frame; each epoch's best has a white one.
         path: of the picture to write.
     """
     rows, columns = scores.shape
@@ -75,7 +75,7 @@ def froc_figure(curve: pd.DataFrame, *, rate: float, sensitivity: float, path: P
     axes.plot([rate], [sensitivity], "*", color="red", ms=12, label="operating point")
     axes.set(
         xlabel="false positives per image",
-        ylabel="sensitivity (true boxes found, IoU > 0.4)",
+        ylabel="sensitivity (IoU > 0.4)",
         title="FROC",
         ylim=(0, 1),
         xlim=(0, None),
@@ -86,7 +86,7 @@ def froc_figure(curve: pd.DataFrame, *, rate: float, sensitivity: float, path: P
 
 
 def calibration_figure(table: pd.DataFrame, path: Path) -> None:
-    """Precision of detections over their score, the number of detections of each bin below.
+    """Precision of detections over their score, with the number of detections in each bin below.
 
     Args:
         table: of :func:`rsna_det.evaluation.measures.calibration`.
@@ -105,13 +105,12 @@ def calibration_figure(table: pd.DataFrame, path: Path) -> None:
 
 
 def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Path) -> None:
-    """Variants' scores and their differences to a baseline, each with its interval (paper, figure 7).
+    """Variants' scores and their differences from a baseline, with intervals (paper, figure 7).
 
     Args:
-        table: of :func:`rsna_det.evaluation.statistics.comparison.compare` with the variants as index; a
-            column ``paper`` is shown
-            beside the scores.
-        baseline: the variant that the others are held against.
+        table: of :func:`rsna_det.evaluation.statistics.comparison.compare`, with the variants as index; a column
+            ``paper`` is drawn next to the scores.
+        baseline: the variant that the others are compared with.
         title: of the figure.
         path: of the picture to write.
     """
@@ -126,9 +125,9 @@ def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Pat
         left.plot(table["paper"], rows, "D", color="darkorange", label="paper")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     right.axvline(0, color="grey", linestyle=":")
-    left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, honestly chosen epoch and cut")
+    left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, honest choice of epoch and cut")
     left.set_ylim(-0.6, len(table) - 0.4)
-    right.set(xlabel=f"difference to {baseline}")
+    right.set(xlabel=f"difference from {baseline}")
     figure.suptitle(title)
     save_figure(figure, path)
 
@@ -154,10 +153,10 @@ def _ticks(axes: object, *, epochs: Sequence[int], values: Sequence[float]) -> N
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG that is whole or not there.
+    """Write a figure as a PNG, whole or not at all.
 
     Raises:
-        OSError: if it cannot be written.
+        StorageError: if it cannot be written.
     """
     FigureCanvasAgg(figure)
     with whole_file(path) as partial:

@@ -1,1 +1,1 @@
-"""From detections to numbers, tables and pictures. Needs tables only: no model, no images."""
+"""Detections -> numbers, from tables alone: no model, no images."""

@@ -14,9 +14,9 @@ from rsna_det.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateRows:
-    """Candidates of many images, image after image, each in falling order of score.
+    """Candidates of many images, image by image, each by descending score.
 
-    Iterates over the images: boxes [candidates, 4] and scores [candidates] of each.
+    Iterating gives boxes [candidates, 4] and scores [candidates] of each image.
 
     Attributes:
         boxes: source pixels.
@@ -37,14 +37,14 @@ class CandidateRows:
 
 
 def candidate_rows(frame: pd.DataFrame, image_ids: Sequence[str]) -> CandidateRows:
-    """The candidates of some images, in the images' order; those of other images are left out.
+    """The candidates of the given images in their order; those of other images are left out.
 
     Args:
         frame: rows of :data:`~rsna_det.evaluation.tables.CANDIDATES_SCHEMA`.
-        image_ids: each once; one without rows has no candidates.
+        image_ids: each once; an image without rows has no candidates.
 
     Raises:
-        DataError: if an image's rows are not in falling order of score: the table is not one of this package.
+        DataError: if an image's rows are not sorted by score.
     """
     ids = frame["image_id"].astype("category")
     wanted = pd.Index(image_ids).get_indexer(ids.cat.categories)
@@ -56,7 +56,7 @@ def candidate_rows(frame: pd.DataFrame, image_ids: Sequence[str]) -> CandidateRo
     rising = np.flatnonzero((np.diff(owners) == 0) & ~(np.diff(scores) <= 0))
     if len(rising):
         name = image_ids[owners[rising[0]]]
-        raise DataError(f"the candidates of {name} are not in falling order of score: write the table anew")
+        raise DataError(f"the candidates of {name} are not sorted by score: the table was changed, make it again")
     boxes = np.stack([frame[name].to_numpy(np.float32)[order] for name in ("x1", "y1", "x2", "y2")], axis=1)
     offsets = np.searchsorted(owners, np.arange(len(image_ids) + 1))
     return CandidateRows(
@@ -65,7 +65,7 @@ def candidate_rows(frame: pd.DataFrame, image_ids: Sequence[str]) -> CandidateRo
 
 
 def joined_rows(parts: Sequence[CandidateRows]) -> CandidateRows:
-    """The candidates of several lists of images, one list after another."""
+    """The candidates of several lists of images, list by list."""
     sizes = torch.cat([part.offsets.diff() for part in parts])
     return CandidateRows(
         boxes=torch.cat([part.boxes for part in parts]),

@@ -1,8 +1,8 @@
-"""The challenge's score for every epoch, NMS IoU and score cut at once (paper, section 6 and figure 8).
+"""The challenge's score for every epoch, NMS IoU and cut at once (paper, section 6 and figure 8).
 
-Exact for the candidates that were stored. What makes it fast: what a detection hits does not depend on weaker ones,
-so that one NMS serves all cuts; and an image without true boxes scores 0 or does not count, which its best candidate
-alone decides.
+Exact for the stored candidates. Two things make it fast: detections of lower score never change what a detection hits,
+so one NMS serves all cuts; and the highest candidate alone decides whether an image without true boxes scores 0 or does
+not count.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import resized_detections
 
-# Images whose detections are matched with true boxes together: bounds the memory.
+# Images whose detections are matched to true boxes at once: bounds the memory.
 _TOGETHER = 512
 
 
@@ -26,10 +27,10 @@ class Grid:
     """The challenge's score over groups of images, as sums and counts.
 
     Attributes:
-        epochs: of the first axis of the grid.
-        nms_ious: of the second.
-        cuts: of the third.
-        sums: of the images' scores, for each group.
+        epochs: the first axis of the grid.
+        nms_ious: the second.
+        cuts: the third.
+        sums: of the scores of each group's images.
         counts: images of each group that count.
     """
 
@@ -41,7 +42,7 @@ class Grid:
 
     @property
     def scores(self) -> Float64[Tensor, "groups epochs nms_ious cuts"]:
-        """Mean over the images that count; NaN where none does."""
+        """Means over the images that count; NaN where none does."""
         return self.sums / self.counts
 
 
@@ -58,19 +59,22 @@ def score_grid(
     """Score every epoch, NMS IoU and cut over several groups of images.
 
     Args:
-        epochs: number and candidates of each; taken one at a time, so that one epoch's candidates are in memory.
+        epochs: number and candidates of each, consumed one at a time to keep only one epoch in memory.
         truths: true boxes of each image, source pixels.
-        groups: which images belong to each group.
-        cuts: a detection counts if its score is above; 0 or more.
-        nms_ious: of two boxes that overlap by more, the better scored stays.
-        relative_cut: a box scored below this share of its image's best is dropped.
-        rescale_factor: the detections' width and height times this before they are matched; 1 leaves them.
+        groups: the images of each group.
+        cuts: as in :class:`~rsna_det.boxes.decoding.DecodingSettings`; 0 or more.
+        nms_ious: likewise.
+        relative_cut: likewise.
+        rescale_factor: the detections' width and height are multiplied by it before they are matched.
 
     Raises:
-        ValueError: if there is no epoch, NMS IoU or cut of 0 or more, or an epoch has another number of images.
+        InvalidValueError: if there is no cut or NMS IoU, or a negative cut.
+        ValueError: if there is no epoch, or an epoch has another number of images.
     """
     if not cuts or not nms_ious or not min(cuts) >= 0:
-        raise ValueError(f"expected cuts of 0 or more and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}")
+        raise InvalidValueError(
+            f"expected cuts of 0 or more and NMS IoUs to score at, got {list(cuts)} and {list(nms_ious)}"
+        )
     members = groups.double()
     options: dict[str, Any] = {"cuts": cuts, "relative_cut": relative_cut, "rescale_factor": rescale_factor}
     numbers, sums, counts = [], [], []
@@ -106,7 +110,7 @@ def image_scores_at_cuts(
     Arguments as those of :func:`score_grid`.
 
     Raises:
-        ValueError: if there are not as many truths as images.
+        ValueError: if the numbers of truths and images differ.
     """
     if len(rows) != len(truths):
         raise ValueError(f"expected candidates of each of {len(truths)} images, got those of {len(rows)}")
@@ -114,7 +118,7 @@ def image_scores_at_cuts(
     starts, ends = rows.offsets[:-1], rows.offsets[1:]
     best = torch.zeros(len(rows), dtype=torch.float64)
     best[ends > starts] = rows.scores[starts[ends > starts]].double()
-    # Right for images without true boxes; those with are filled in below.
+    # For images without true boxes; the others are filled in below.
     scores = torch.where(best[:, None] > limits, 0.0, torch.full_like(limits, torch.nan))
     num_truths = torch.tensor([len(boxes) for boxes in truths])
     for together in torch.split(num_truths.nonzero()[:, 0], _TOGETHER):

@@ -1,9 +1,9 @@
 """The challenge's mean average precision: a pure function, and a thin torchmetrics Metric over it.
 
 Definition (paper, section 3, and the challenge's evaluation page): at each IoU threshold t of 0.40, 0.45, ..., 0.75 a
-prediction hits if its IoU with a true box that no better-scored prediction has used is greater than t. An image scores
-the mean over t of TP / (TP + FP + FN); the result is the mean over images. An image with neither true boxes nor
-predictions is left out; one without true boxes but with predictions scores 0.
+prediction hits if its IoU with a true box that no prediction of higher score has taken is greater than t. An image
+scores the mean over t of TP / (TP + FP + FN); the result is the mean over images. An image with neither true boxes nor
+predictions does not count; one without true boxes but with predictions scores 0.
 """
 
 from collections.abc import Sequence
@@ -29,28 +29,28 @@ def hits(
 ) -> Bool[Tensor, "images predictions thresholds"]:
     """Which predictions hit, at each threshold.
 
-    A prediction takes the true box of highest IoU among those unused (the first of equals). What a prediction hits
-    does not depend on weaker ones, so the hits at a score cut are a prefix of these.
+    A prediction takes the free true box of highest IoU, the first in a tie. Predictions of lower score never change
+    what it hits, so the hits at a cut are a prefix of these.
 
     Args:
-        boxes: predictions in falling order of score, source pixels.
+        boxes: predictions by descending score, source pixels.
         mask: False where a prediction is padding.
         truths: true boxes, source pixels.
         truth_mask: False where a true box is padding.
     """
     thresholds = torch.tensor(IOU_THRESHOLDS, dtype=torch.float64, device=boxes.device)
     images, predictions = mask.shape
-    found = torch.zeros(images, predictions, len(thresholds), dtype=torch.bool, device=boxes.device)
+    hit = torch.zeros(images, predictions, len(thresholds), dtype=torch.bool, device=boxes.device)
     if truths.shape[1] == 0:
-        return found
+        return hit
     iou = box_iou(boxes.double(), truths.double()).nan_to_num(0)
     iou = iou.masked_fill(~(mask[:, :, None] & truth_mask[:, None, :]), 0)
-    unused = torch.ones(images, len(thresholds), truths.shape[1], dtype=torch.bool, device=boxes.device)
+    free = torch.ones(images, len(thresholds), truths.shape[1], dtype=torch.bool, device=boxes.device)
     for rank in range(predictions):
-        best_iou, best = (iou[:, rank, None, :] * unused).max(dim=2)
-        found[:, rank] = best_iou > thresholds
-        unused.scatter_(2, best[..., None], unused.gather(2, best[..., None]) & ~found[:, rank, :, None])
-    return found
+        best_iou, best = (iou[:, rank, None, :] * free).max(dim=2)
+        hit[:, rank] = best_iou > thresholds
+        free.scatter_(2, best[..., None], free.gather(2, best[..., None]) & ~hit[:, rank, :, None])
+    return hit
 
 
 def image_scores(
@@ -59,11 +59,11 @@ def image_scores(
     num_predictions: Int[Tensor, " images"],
     num_truths: Int[Tensor, " images"],
 ) -> Float64[Tensor, " images"]:
-    """Each image's average precision; NaN where there is neither a true box nor a prediction.
+    """Each image's average precision; NaN if it has neither a true box nor a prediction.
 
     Args:
-        hits: of the image's predictions; those beyond ``num_predictions`` do not count.
-        num_predictions: predictions of each image that count, from the best-scored on.
+        hits: of the image's predictions by descending score.
+        num_predictions: of each image: so many of the first count.
         num_truths: true boxes of each image.
     """
     counts = torch.arange(hits.shape[1], device=hits.device) < num_predictions[:, None]
@@ -78,11 +78,11 @@ def scores_at_cuts(
     num_truths: Int[Tensor, " images"],
     cuts: Float64[Tensor, " cuts"],
 ) -> Float64[Tensor, "images cuts"]:
-    """Each image's average precision at every score cut at once; NaN as in :func:`image_scores`.
+    """Each image's average precision at every cut at once; NaN as in :func:`image_scores`.
 
     Args:
-        hits: of the image's predictions in falling order of score.
-        scores: of the predictions; padding has score 0.
+        hits: of the image's predictions by descending score.
+        scores: of the predictions; 0 where padded.
         num_truths: true boxes of each image.
         cuts: a prediction counts if its score is above; 0 or more.
     """
@@ -95,50 +95,50 @@ def scores_at_cuts(
 def hits_of_lists(
     *, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]
 ) -> tuple[Bool[Tensor, "images predictions thresholds"], Float[Tensor, "images predictions"]]:
-    """What each detection of each image hits, and its score, padded to the longest list with False and 0.
+    """The hits and scores of each image's detections, padded to the longest list with False and 0.
 
     Args:
-        detections: of each image, source pixels, in falling order of score.
+        detections: of each image by descending score, source pixels.
         truths: true boxes of each image, source pixels.
 
     Raises:
-        ValueError: if there are not as many truths as detections.
+        ValueError: if the numbers of truths and of detections differ.
     """
     if len(detections) != len(truths):
-        raise ValueError(f"expected truths for each of {len(detections)} images, got {len(truths)}")
+        raise ValueError(f"expected the truths of {len(detections)} images, got those of {len(truths)}")
     if not detections:
         return torch.zeros(0, 0, len(IOU_THRESHOLDS), dtype=torch.bool), torch.zeros(0, 0)
     boxes = pad_sequence([d.boxes.cpu() for d in detections], batch_first=True)
     scores = pad_sequence([d.scores.cpu() for d in detections], batch_first=True)
     padded_truths = pad_sequence([t.cpu() for t in truths], batch_first=True)
-    found = hits(
+    hit = hits(
         boxes=boxes,
         mask=_mask([len(d.scores) for d in detections], boxes.shape[1]),
         truths=padded_truths,
         truth_mask=_mask([len(t) for t in truths], padded_truths.shape[1]),
     )
-    return found, scores
+    return hit, scores
 
 
 def scores_of_lists(
     *, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]], cuts: Sequence[float]
 ) -> Float64[Tensor, "images cuts"]:
-    """Each image's average precision at every score cut; arguments and errors as :func:`hits_of_lists`."""
-    found, scores = hits_of_lists(detections=detections, truths=truths)
+    """Each image's average precision at every cut; arguments and errors as :func:`hits_of_lists`."""
+    hit, scores = hits_of_lists(detections=detections, truths=truths)
     num_truths = torch.tensor([len(t) for t in truths], dtype=torch.long)
     limits = torch.tensor(cuts, dtype=torch.float64)
-    return scores_at_cuts(hits=found, scores=scores, num_truths=num_truths, cuts=limits)
+    return scores_at_cuts(hits=hit, scores=scores, num_truths=num_truths, cuts=limits)
 
 
 def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> float:
-    """The challenge's score of a set of images, NaN if no image counts.
+    """The challenge's score of a set of images; NaN if no image counts.
 
     Args:
-        detections: final boxes of each image, source pixels, in falling order of score.
+        detections: final boxes of each image by descending score, source pixels.
         truths: true boxes of each image, source pixels.
 
     Raises:
-        ValueError: if there are not as many truths as detections.
+        ValueError: if the numbers of truths and of detections differ.
     """
     if not detections:
         return float("nan")
@@ -147,10 +147,10 @@ def challenge_map(*, detections: Sequence[Detections], truths: Sequence[Float[Te
 
 
 class ChallengeMAP(Metric):
-    """The challenge's score over all images seen, at each of several score cuts.
+    """The challenge's score over all images seen, at each of several cuts.
 
     Args:
-        cuts: score cuts, each 0 or more.
+        cuts: score thresholds, each 0 or more.
 
     Raises:
         ValueError: if there is no cut, or a negative one.
@@ -164,16 +164,16 @@ class ChallengeMAP(Metric):
     def __init__(self, *, cuts: Sequence[float]) -> None:
         super().__init__()
         if not cuts or min(cuts) < 0:
-            raise ValueError(f"expected score cuts of 0 or more, got {list(cuts)}")
+            raise ValueError(f"expected one or more cuts of 0 or more, got {list(cuts)}")
         self.cuts = tuple(cuts)
         self.add_state("score_sums", torch.zeros(len(cuts), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("image_counts", torch.zeros(len(cuts), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, detections: Sequence[Detections], truths: Sequence[Float[Tensor, "_ 4"]]) -> None:
-        """Count some images.
+        """Add images.
 
         Args:
-            detections: boxes of each image before the score cut (after NMS), source pixels, in falling order of score.
+            detections: of each image after NMS and before the cut, by descending score, source pixels.
             truths: true boxes of each image, source pixels.
         """
         if not detections:
@@ -183,7 +183,7 @@ class ChallengeMAP(Metric):
         self.image_counts += (~scores.isnan()).sum(dim=0).to(self.image_counts.device)
 
     def compute(self) -> Float64[Tensor, " cuts"]:
-        """The score at each cut, NaN where no image counts."""
+        """The score at each cut; NaN if no image counts."""
         return self.score_sums / self.image_counts
 
 

@@ -1,7 +1,7 @@
-"""The operating point: every number between candidates and detections, as a small file beside the checkpoints.
+"""The operating point: every number between candidates and detections, in a small file next to the checkpoints.
 
-Evaluation chooses it and writes it, prediction reads it, and both get their detections from
-:func:`image_detections`: hence the same score on the same images.
+Evaluation chooses and writes it, prediction reads it, and both get their detections from :func:`image_detections`, so
+they score the same on the same images.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rsna_det.boxes.decoding import DecodingSettings, check_thresholds, detections
 from rsna_det.boxes.geometry import scale_about_centre
-from rsna_det.errors import InvalidValueError
+from rsna_det.errors import DataError, InvalidValueError, MissingFileError
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.files.atomic import write_text
 from rsna_det.structures import Detections
@@ -30,24 +30,24 @@ SIZE_RULES = ("none", "percentile", "rescale")
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """How detections are made of candidates.
+    """How candidates become detections.
 
     Attributes:
-        image_size: side of the square that the network sees, network pixels.
-        score_floor: candidates are the boxes scored above it.
-        max_candidates: so many of the best of an image are candidates.
-        nms_iou: of two boxes that overlap by more, the better scored stays.
-        relative_cut: a box scored below this share of its image's best is dropped.
-        cut: a box counts only if its score is above; not below ``score_floor``.
-        size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the agreement of
+        image_size: side of the square network image, network pixels.
+        score_floor: as in :class:`~rsna_det.boxes.decoding.DecodingSettings`.
+        max_candidates: likewise.
+        nms_iou: likewise.
+        relative_cut: likewise.
+        cut: likewise, but not below ``score_floor``.
+        size_rule: ``percentile`` and ``rescale`` make boxes smaller, for a test set labelled by the consensus of
             several readers (paper, section 7); ``none`` for data labelled like the training set.
-        size_scale: of the percentile rule: how many times the spread between members is taken off.
-        rescale_factor: of the rescale rule: width and height of a box times this, about its centre; not above 1, since
-            a larger box could reach out of its image.
-        epoch: at which it was chosen; None where it was not.
+        size_scale: of the percentile rule: multiple of the members' spread that is subtracted.
+        rescale_factor: of the rescale rule: factor of a box's width and height about its centre; 1 or less, since a
+            larger box could reach outside its image.
+        epoch: that it was chosen at; None if no epoch was chosen.
 
     Raises:
-        InvalidValueError: for a number out of range (floor, cuts and NMS IoU lie between 0 and 1) or an unknown rule.
+        InvalidValueError: for a number out of range or an unknown rule.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -78,24 +78,24 @@ class OperatingPoint:
         if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
             raise InvalidValueError(
                 f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
-                "expected 0 or more, and above 0 but not above 1 (a larger box could reach out of its image)"
+                "expected 0 or more, and above 0 up to 1 (a larger box could reach outside its image)"
             )
         if self.epoch is not None and self.epoch < 0:
             raise InvalidValueError(f"epoch is {self.epoch}; expected 0 or more")
         if self.cut < self.score_floor:
             raise InvalidValueError(
-                f"cut is {self.cut}, below the score floor of {self.score_floor}: boxes scored between them are not "
-                "among the candidates, so the cut would not be the one that acts"
+                f"cut is {self.cut}, below the score floor of {self.score_floor}: no candidate lies in between, so "
+                "choose a cut from the floor up"
             )
 
     @classmethod
     def of_run(cls, *, decoding: DecodingSettings, image_size: int, **changes: Any) -> "OperatingPoint":
-        """The operating point that a run validates at.
+        """The operating point of a run's own validation.
 
         Args:
             decoding: of the run.
             image_size: of the run, network pixels.
-            changes: fields that shall differ, by name.
+            changes: fields that differ, by name.
 
         Raises:
             InvalidValueError: as the class.
@@ -114,8 +114,7 @@ class OperatingPoint:
 def image_detections(rows: CandidateRows, point: OperatingPoint) -> list[Detections]:
     """The final boxes of every image of a candidates table, source pixels.
 
-    Sizes are corrected last, where the rule says so: the percentile rule has already acted on the candidates, as have
-    the score floor and the cap.
+    Boxes are rescaled last, if the rule says so. Score floor, cap and percentile rule have acted on the candidates.
     """
     factor = point.rescale_factor if point.size_rule == "rescale" else 1.0
     numbers = {"nms_iou": point.nms_iou, "relative_cut": point.relative_cut, "cut": point.cut}
@@ -131,26 +130,26 @@ def resized_detections(
     cut: float,
     factor: float,
 ) -> Detections:
-    """The detections among one image's candidates, width and height times ``factor``, about their centres.
+    """The detections among one image's candidates, scaled by ``factor`` about their centres.
 
     Other arguments as those of :func:`~rsna_det.boxes.decoding.detections`.
     """
-    found = detections(boxes=boxes, scores=scores, nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
-    return found if factor == 1 else replace(found, boxes=scale_about_centre(found.boxes, factor=factor))
+    final = detections(boxes=boxes, scores=scores, nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
+    return final if factor == 1 else replace(final, boxes=scale_about_centre(final.boxes, factor=factor))
 
 
 def write_operating_point(point: OperatingPoint, path: Path, *, evidence: Mapping[str, object]) -> None:
-    """Write the file so that it is whole or not there.
+    """Write the file, whole or not at all.
 
     Args:
-        point: what was chosen.
+        point: to write.
         path: of the file.
-        evidence: on what it was chosen, in plain values, for the reader; it is not read back.
+        evidence: what it was chosen on, in plain values, for people; it is not read back.
 
     Raises:
-        OSError: if it cannot be written; the message names the file.
+        StorageError: if it cannot be written; the message names the file.
     """
-    header = "# How detections are made of candidates; `python -m rsna_det.predict` reads it. Written by rsna_det.\n"
+    header = "# How candidates become detections; `python -m rsna_det.predict` reads it. Written by rsna_det.\n"
     text = header + yaml.safe_dump(asdict(point) | {"evidence": dict(evidence)}, sort_keys=False)
     write_text(path, text)
 
@@ -159,21 +158,23 @@ def read_operating_point(path: Path) -> OperatingPoint:
     """Read an operating point.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not one, or holds unknown keys or values out of range; the message names the file.
+        MissingFileError: if there is no such file.
+        DataError: if it is not one, or holds unknown keys or values out of range; the message names the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no operating point {path}: write one with `python -m rsna_det.evaluate`")
+        raise MissingFileError(f"there is no operating point {path}: write one with `python -m rsna_det.evaluate`")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            content.pop("evidence", None)
+    # A ValueError of a date that no calendar has, or of bytes that are not UTF-8.
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(f"{path} is not an operating point ({error}); expected {_names()}") from error
+    if isinstance(content, dict):
+        content.pop("evidence", None)
+    try:
         point: OperatingPoint = TypeAdapter(OperatingPoint).validate_python(content)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{path} is not an operating point ({wrong}); it holds {_names()}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is not an operating point ({error}); it holds {_names()}") from error
+        raise DataError(f"{path} is not an operating point ({wrong}); expected {_names()}") from error
     return point
 
 

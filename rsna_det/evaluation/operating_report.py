@@ -1,4 +1,4 @@
-"""The operating report: everything that :mod:`rsna_det.evaluation.measures` measures, at once."""
+"""The operating report: all measures of a detector at its operating point and beyond."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from rsna_det.evaluation import measures as measure
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.coco import coco_precision
+from rsna_det.evaluation.image_results import by_category, by_number_of_boxes, image_results
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
 from rsna_det.evaluation.out_of_fold import true_boxes
@@ -21,17 +22,17 @@ _BINS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingReport:
-    """What a detector is worth on a set of images.
+    """A detector's performance on a set of images.
 
     Attributes:
         point: the operating point.
         score: the challenge's, with its 95% interval over true patients.
         coco_ap50: COCO's average precision at IoU 0.50.
         coco_ap: the same, mean over IoU 0.50 to 0.95.
-        auc_best_box: of telling images with an opacity by their best box.
-        auc_global: of the same by the global class; NaN for a detector without it.
-        results: what came of each image.
-        froc: the curve, all scores.
+        auc_best_box: ROC-AUC for images with an opacity, by the highest box score.
+        auc_global: the same, by the global class; NaN without the global head.
+        results: of each image.
+        froc: the curve over all scores.
         calibration: of the box scores.
         by_category: results of each category.
         by_number_of_boxes: results by the number of true boxes.
@@ -73,12 +74,12 @@ class OperatingReport:
 
     @property
     def knows_patients(self) -> bool:
-        """Whether the true patient of any image is known."""
+        """Whether the true patient of at least one image is known."""
         return bool((~_made_up(self.results["true_patient"])).any())
 
     @property
     def sensitivity(self) -> float:
-        """Share of the true boxes that the operating point finds; NaN without true boxes."""
+        """Share of the true boxes that are detected at the operating point; NaN without true boxes."""
         total = int(self.results["true_boxes"].sum())
         return float(self.results["true_positives"].sum()) / total if total else float("nan")
 
@@ -97,26 +98,26 @@ def make_report(
     resamples: int,
     seed: int,
 ) -> OperatingReport:
-    """Measure everything.
+    """Compute all measures.
 
     Args:
         images: ``image_id``, ``true_patient``, ``category`` and ``boxes`` (source pixels) of each image.
         rows: their candidates.
         point: the operating point.
-        p_opacity: of the global class; NaN where there is none.
+        p_opacity: of the global class; NaN where unknown.
         resamples: of the patients, for the intervals.
         seed: of the resampling.
     """
     truths = true_boxes(images)
     final = image_detections(rows, point)
-    # FROC, COCO and calibration rank all boxes themselves.
+    # FROC, COCO and calibration rank all detections.
     uncut = image_detections(rows, replace(point, cut=point.score_floor, relative_cut=0.0))
     scores = scores_of_lists(detections=final, truths=truths, cuts=[0.0])[:, 0].numpy()
-    results = measure.image_results(images=images, detections=final, truths=truths, scores=scores)
+    results = image_results(images=images, detections=final, truths=truths, scores=scores)
     matched = measure.matched_detections(uncut, truths)
     ap50, ap = coco_precision(detections=uncut, truths=truths)
     opacity = (images["category"] == Category.OPACITY).to_numpy()
-    said = ~np.isnan(p_opacity)
+    known = ~np.isnan(p_opacity)
     bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     return OperatingReport(
         point=point,
@@ -124,25 +125,23 @@ def make_report(
         coco_ap50=ap50,
         coco_ap=ap,
         auc_best_box=measure.image_auc(measure.best_scores(uncut), opacity.tolist()),
-        auc_global=measure.image_auc(p_opacity[said], opacity[said].tolist()),
+        auc_global=measure.image_auc(p_opacity[known], opacity[known].tolist()),
         results=results,
         froc=measure.froc_curve(matched, num_truths=sum(map(len, truths)), num_images=len(images)),
         calibration=measure.calibration(matched, bins=_BINS),
-        by_category=measure.by_category(results, **bootstrap),
-        by_number_of_boxes=measure.by_number_of_boxes(results, **bootstrap),
+        by_category=by_category(results, **bootstrap),
+        by_number_of_boxes=by_number_of_boxes(results, **bootstrap),
     )
 
 
 def units_in_words(true_patients: pd.Series) -> str:
-    """What intervals and random halves are over: true patients, as far as the map from image to patient goes."""
+    """The units of intervals and random halves: true patients, as far as the patient map goes."""
     unknown = _made_up(true_patients)
     if unknown.all():
-        return (
-            "images (no patient map was given: each counts as a patient of its own, and the intervals are too narrow)"
-        )
+        return "images (without a patient map each counts as a patient of its own, so the intervals are too narrow)"
     if unknown.any():
         return (
-            f"true patients ({unknown.sum()} of {len(unknown)} images are not in the patient map and count as one each)"
+            f"true patients ({unknown.sum()} of {len(unknown)} images are not in the patient map; each counts as one)"
         )
     return "true patients"
 

@@ -1,4 +1,4 @@
-"""The tables of the runs of one experiment, one a fold, joined: every image predicted by a model that never saw it."""
+"""The tables of an experiment's runs, one per fold, joined: each image predicted by a model that never saw it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from rsna_det.evaluation.tables import RunTables
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold:
-    """What one or more runs predict of the images that they validate on.
+    """The predictions of one or more runs on the images that they validate on.
 
     Attributes:
         tables: of the runs.
         images: one row an image, run after run, in the order of everything else: the columns of
             :data:`~rsna_det.evaluation.tables.TRUTH_SCHEMA` and ``run``, its run's number in ``tables``.
         epochs: that every run has tables of.
-        partial_epochs: that only some runs have tables of; they are left out.
-        missing_folds: folds whose images no run validates on.
+        partial_epochs: that only some runs have tables of; left out.
+        missing_folds: that no run validates on.
     """
 
     tables: tuple[RunTables, ...]
@@ -43,15 +43,16 @@ class OutOfFold:
         """The candidates of every image at an epoch.
 
         Raises:
-            ValueError: if a run's tables are damaged, or not of exactly the images that it validates on.
+            MissingFileError: if a table is missing.
+            DataError: if a run's tables are damaged, or not of exactly the images that it validates on.
         """
         return joined_rows([self._run_candidates(number, epoch) for number in range(len(self.tables))])
 
     def predicted(self, epoch: int) -> pd.DataFrame:
-        """What is said of every image at an epoch: rows of :data:`~rsna_det.evaluation.tables.IMAGES_SCHEMA`.
+        """The predictions for whole images at an epoch: rows of :data:`~rsna_det.evaluation.tables.IMAGES_SCHEMA`.
 
         Raises:
-            ValueError: as :meth:`candidates`.
+            DataError: as :meth:`candidates`.
         """
         frames = [self._run_images(number, epoch) for number in range(len(self.tables))]
         return pd.concat(frames, ignore_index=True)
@@ -75,12 +76,13 @@ def open_runs(tables: Sequence[RunTables]) -> OutOfFold:
     """Join the runs of one experiment.
 
     Args:
-        tables: of runs, one for each fold.
+        tables: of the runs, one per fold.
 
     Raises:
-        FileNotFoundError: if a folder has no tables.
-        ValueError: if there is no run, two validate on the same image or have another patient, fold, category or boxes
-            for one, no epoch has both tables in all, or a table is damaged.
+        MissingFileError: if a folder has no tables.
+        DataError: if two runs validate on the same image, or differ in an image's patient, fold, category or boxes; if
+            no epoch has both tables in all runs; if a table is damaged.
+        ValueError: if there is no run.
     """
     if not tables:
         raise ValueError("expected the tables of one run or more, got none")
@@ -115,14 +117,14 @@ def _check_once(images: pd.DataFrame, folders: Sequence[Path]) -> None:
         return
     name = repeated["image_id"].iloc[0]
     runs = sorted({str(folders[run]) for run in repeated["run"]})
-    raise ValueError(
+    raise DataError(
         f"{repeated['image_id'].nunique()} images are validated more than once (the first: {name}), "
-        f"by {', '.join(runs)}: name one run for each fold of one assignment to folds"
+        f"by {', '.join(runs)}: name one run for each fold, all with the same folds"
     )
 
 
 def _check_labels(truths: Sequence[pd.DataFrame], folders: Sequence[Path]) -> None:
-    """Every run's labels against those of all before it, as far as they speak of the same images."""
+    """Check each run's labels against those of all runs before it, on the images that they share."""
     known = _labels(truths[0]).assign(run=0)
     for number, truth in enumerate(truths[1:], start=1):
         labels = _labels(truth)
@@ -130,7 +132,7 @@ def _check_labels(truths: Sequence[pd.DataFrame], folders: Sequence[Path]) -> No
         differ = one.index[one[other.columns].ne(other).any(axis=1).to_numpy()]
         if len(differ):
             earlier = folders[known.loc[differ[0], "run"]]
-            raise ValueError(
+            raise DataError(
                 f"{earlier} and {folders[number]} were trained with different labels, true patients or folds for "
                 f"{len(differ)} images (the first: {differ[0]}): they are not folds of one experiment"
             )
@@ -148,15 +150,15 @@ def _common_epochs(folders: Sequence[Path], every: Sequence[tuple[int, ...]]) ->
     common = sorted(set(every[0]).intersection(*every[1:]))
     if not common:
         listed = "; ".join(f"{folder}: {list(e) or 'none'}" for folder, e in zip(folders, every, strict=True))
-        raise ValueError(f"there is no epoch that every run has tables of ({listed})")
+        raise DataError(f"no epoch has tables in every run ({listed}): train the runs for an epoch in common")
     return tuple(common)
 
 
-def _check_ids(path: Path, found: pd.Series, expected: pd.Series) -> None:
-    if found.is_unique and set(found) == set(expected):
+def _check_ids(path: Path, ids: pd.Series, expected: pd.Series) -> None:
+    if ids.is_unique and set(ids) == set(expected):
         return
-    raise ValueError(
-        f"{path} speaks of {found.nunique()} images, of which {len(set(found) & set(expected))} are among the "
-        f"{len(expected)} that the run validates on: a run with `trainer.limit_val_batches` (`debug=fast`) has no "
-        "out-of-fold tables; else write the table anew"
+    raise DataError(
+        f"{path} has {ids.nunique()} images, {len(set(ids) & set(expected))} of them among the {len(expected)} images "
+        "that the run validates on: a run with `trainer.limit_val_batches` (`debug=fast`) has no complete out-of-fold "
+        "tables; otherwise train the run again"
     )

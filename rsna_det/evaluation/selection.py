@@ -1,6 +1,6 @@
-"""Choosing epoch, NMS IoU and cut: honestly, on one half of the patients for the other, and optimistically, on all.
+"""The choice of epoch, NMS IoU and cut: honest, on one half of the patients for the other, or optimistic, on all.
 
-A figure chosen and measured on the same images is too high. Splitting by true patient and not by image keeps a
+A score measured on the images that its cut was chosen on is too high. Splits by true patient, not by image, keep a
 person's images on one side.
 """
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from rsna_det.errors import DataError, InvalidValueError
 from rsna_det.evaluation.grid import Grid
 
 
@@ -32,15 +33,18 @@ def patient_halves(true_patients: Sequence[str], *, splits: int, seed: int) -> B
 
     Args:
         true_patients: of each image.
-        splits: how many times the patients are split at random.
+        splits: number of random splits of the patients.
         seed: of the splits.
 
     Raises:
-        ValueError: if there are fewer than two patients, or no split.
+        DataError: if there are fewer than two patients.
+        InvalidValueError: for fewer than one split.
     """
     patients, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
-    if len(patients) < 2 or splits < 1:
-        raise ValueError(f"expected two patients and one split or more, got {len(patients)} and {splits}")
+    if len(patients) < 2:
+        raise DataError(f"an honest choice splits the patients in halves and needs two or more, got {len(patients)}")
+    if splits < 1:
+        raise InvalidValueError(f"expected 1 split of the patients or more, got {splits}")
     generator = np.random.default_rng(seed)
     first = np.zeros((splits, len(patients)), dtype=bool)
     for row in first:
@@ -55,10 +59,10 @@ def restricted(
     nms_ious: Sequence[float] | None = None,
     cuts: Sequence[float] | None = None,
 ) -> Grid:
-    """The part of a grid among which is chosen, in the order asked for; None leaves an axis whole.
+    """The part of a grid at some values of its axes, in their order; None keeps a whole axis.
 
     Raises:
-        ValueError: for a value that is not on its axis, or none.
+        ValueError: for a value that is not on its axis, or for no value.
     """
     axes: dict[str, Sequence[Any] | None] = {"epochs": epochs, "nms_ious": nms_ious, "cuts": cuts}
     for dimension, (name, wanted) in enumerate(axes.items(), start=1):
@@ -67,7 +71,7 @@ def restricted(
         present = getattr(grid, name)
         missing = [value for value in wanted if value not in present]
         if missing or not wanted:
-            raise ValueError(f"{name} {missing or 'none'} were asked for; the grid has {list(present)}")
+            raise ValueError(f"expected {name} of the grid, {list(present)}; got {missing or 'none'}")
         index = torch.tensor([present.index(value) for value in wanted])
         sums, counts = grid.sums.index_select(dimension, index), grid.counts.index_select(dimension, index)
         axis: dict[str, Any] = {name: tuple(wanted)}
@@ -76,29 +80,29 @@ def restricted(
 
 
 def best_point(grid: Grid, *, group: int) -> GridPoint:
-    """The grid point of highest score over a group; of equals the first by epoch, then NMS IoU, then cut.
+    """The grid point of highest score over a group; in a tie the first by epoch, then NMS IoU, then cut.
 
     Raises:
-        ValueError: if no image of the group counts in any point.
+        DataError: if no image of the group counts at any grid point.
     """
     scores = grid.scores[group]
     if scores.isnan().all():
-        raise ValueError("no image counts: there is neither a true box nor a detection among them")
+        raise DataError("no image counts: there is neither a true box nor a detection in any of them")
     return _point_at(grid, group, int(scores.nan_to_num(-1).flatten().argmax()))
 
 
 def honest_selection(grid: Grid) -> pd.DataFrame:
-    """Choose on one half, report on the other, in both directions of every split.
+    """Choose on one half and score on the other, in both directions of every split.
 
     Args:
         grid: over the groups of :func:`patient_halves`.
 
     Returns:
-        One row a direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic), ``score``
-        (honest: over the other half; NaN where no image of it counts) and ``images`` (of the other half, that count).
+        One row per direction: ``split``, ``epoch``, ``nms_iou``, ``cut``, ``score_chosen_on`` (optimistic), ``score``
+        (honest: over the other half; NaN if none of its images counts) and ``images`` (of the other half, that count).
 
     Raises:
-        ValueError: if no image of a half counts at any grid point: there is nothing to choose by.
+        DataError: if no image of a half counts at any grid point.
     """
     rows = []
     for group in range(len(grid.sums)):
@@ -119,7 +123,7 @@ def honest_selection(grid: Grid) -> pd.DataFrame:
 
 
 def honest_mean(selection: pd.DataFrame) -> float:
-    """The mean over the images that count of both directions of all splits; NaN if none counts.
+    """The mean over the images that count, in both directions of all splits; NaN if none counts.
 
     Args:
         selection: of :func:`honest_selection`.

@@ -1,4 +1,4 @@
-"""The tables of a run: candidates and images per epoch, and the truth. Schemas, file names, reading and writing."""
+"""The tables of a run: candidates and images of every epoch, and the ground truth; schemas, files, reading, writing."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.files.atomic import whole_file
 from rsna_det.structures import Candidates, Detections
 
@@ -22,7 +23,7 @@ CANDIDATES_SCHEMA = pa.schema(
         *((name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")),
     ]
 )
-"""Boxes before NMS in source pixels: of each image in falling order of score."""
+"""Boxes before NMS in source pixels, of each image by descending score."""
 
 IMAGES_SCHEMA = pa.schema(
     [
@@ -33,7 +34,7 @@ IMAGES_SCHEMA = pa.schema(
         ("candidates_before_cap", pa.int32()),
     ]
 )
-"""What the network says of whole images; the probabilities are null for a model without the global head."""
+"""Predictions for whole images; the probabilities are null without the global head."""
 
 TRUTH_SCHEMA = pa.schema(
     [
@@ -47,12 +48,12 @@ TRUTH_SCHEMA = pa.schema(
         ("boxes", pa.list_(pa.list_(pa.float32(), 4))),
     ]
 )
-"""Every image of a run: source pixels; ``role`` is ``train``, ``val`` or, for an image outside all folds, ``test``."""
+"""Every image of a run, in source pixels; ``role`` is ``train``, ``val`` or, outside all folds, ``test``."""
 
 _CANDIDATES, _IMAGES = ".candidates.parquet", ".images.parquet"
 _REMEDY = (
-    "free some space, or start anew on another disk; what is finished is kept, a training goes on with `resume=last` "
-    "and a prediction with the same command"
+    "free some space, or start again on another disk; what is finished is kept: a training resumes with `resume=last`, "
+    "a prediction with the same command"
 )
 
 
@@ -61,7 +62,7 @@ class RunTables:
     """The tables of one run: the names of their files, reading and writing.
 
     Attributes:
-        folder: that holds them and nothing else.
+        folder: of the tables.
     """
 
     folder: Path
@@ -76,19 +77,19 @@ class RunTables:
         return self.folder / f"epoch_{epoch:02d}{_CANDIDATES}"
 
     def images_path(self, epoch: int) -> Path:
-        """The file of what an epoch's network says of whole images."""
+        """The file of an epoch's predictions for whole images."""
         return self.folder / f"epoch_{epoch:02d}{_IMAGES}"
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs of which both tables are there, rising; an interrupted run may have left one of the two."""
+        """The epochs that have both tables, ascending; an interrupted epoch may have only one of them."""
         names = (re.fullmatch(rf"epoch_(\d+){re.escape(_CANDIDATES)}", path.name) for path in self.paths)
         epochs = sorted({int(name[1]) for name in names if name})
         return tuple(epoch for epoch in epochs if self.images_path(epoch).is_file())
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every table that is there, by name."""
+        """All table files there are, by name."""
         return tuple(sorted(self.folder.glob("*.parquet")))
 
     def truth(self) -> pd.DataFrame:
@@ -121,18 +122,18 @@ def candidates_table(*, image_ids: Sequence[str], batch: Candidates) -> pa.Table
     return _box_table(image_ids, mask.sum(axis=1), columns)
 
 
-def detections_table(found: Mapping[str, Detections]) -> pa.Table:
+def detections_table(detections: Mapping[str, Detections]) -> pa.Table:
     """The final boxes of images by id, as rows of :data:`CANDIDATES_SCHEMA`."""
-    boxes = torch.cat([torch.zeros(0, 4), *(d.boxes.float().cpu() for d in found.values())]).numpy()
-    scores = torch.cat([torch.zeros(0), *(d.scores.float().cpu() for d in found.values())]).numpy()
-    counts = np.array([len(d.scores) for d in found.values()], dtype=np.int64)
-    return _box_table(list(found), counts, [*boxes.T, scores])
+    boxes = torch.cat([torch.zeros(0, 4), *(d.boxes.float().cpu() for d in detections.values())]).numpy()
+    scores = torch.cat([torch.zeros(0), *(d.scores.float().cpu() for d in detections.values())]).numpy()
+    counts = np.array([len(d.scores) for d in detections.values()], dtype=np.int64)
+    return _box_table(list(detections), counts, [*boxes.T, scores])
 
 
 def images_table(
     *, image_ids: Sequence[str], batch: Candidates, probabilities: Float[Tensor, "batch 3"] | None
 ) -> pa.Table:
-    """What a batch's images are said to be, as rows of :data:`IMAGES_SCHEMA`."""
+    """The predictions for a batch's whole images as rows of :data:`IMAGES_SCHEMA`."""
     if probabilities is None:
         classes = [pa.nulls(len(image_ids), pa.float32())] * 3
     else:
@@ -145,7 +146,7 @@ def truth_table(images: pd.DataFrame, *, val_fold: int) -> pa.Table:
     """The run's images and their labels as rows of :data:`TRUTH_SCHEMA`.
 
     Args:
-        images: one row an image with ``image_id, true_patient, fold, category, width, height, boxes``.
+        images: one row per image with ``image_id, true_patient, fold, category, width, height, boxes``.
         val_fold: the fold that the run validates on.
     """
     fold = images["fold"].to_numpy()
@@ -155,10 +156,10 @@ def truth_table(images: pd.DataFrame, *, val_fold: int) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table so that the file is whole or not there.
+    """Write a table, whole or not at all.
 
     Raises:
-        OSError: if it cannot be written (a full disk); the message names the file, and nothing half written stays.
+        StorageError: if it cannot be written (a full disk); the message names the file.
     """
     with whole_file(path, remedy=_REMEDY) as partial:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,30 +167,30 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    """Read a table and hold it against its schema.
+    """Read a table and check it against its schema.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or lacks columns.
+        MissingFileError: if there is no such file.
+        DataError: if it is damaged or lacks columns.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no table {path}: was the run finished, and is this its folder?")
+        raise MissingFileError(f"there is no table {path}: is this the folder of a run that finished an epoch?")
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is not a readable parquet file ({error}): it is damaged, write it anew") from error
+        raise DataError(f"{path} is not a readable Parquet file ({error}): it is damaged, make it again") from error
     missing = set(schema.names) - set(table.column_names)
     if missing:
-        raise ValueError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
+        raise DataError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
     try:
         frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
     except pa.ArrowException as error:
-        raise ValueError(f"{path} has other kinds of columns than it should ({error}): write it anew") from error
+        raise DataError(f"{path} has columns of other types than expected ({error}): make it again") from error
     return frame
 
 
 def _box_table(image_ids: Sequence[str], counts: Int[np.ndarray, " images"], columns: Sequence[np.ndarray]) -> pa.Table:
-    """Rows of :data:`CANDIDATES_SCHEMA`, so many of each image."""
+    """Rows of :data:`CANDIDATES_SCHEMA`, ``counts`` of each image."""
     numbers = np.repeat(np.arange(len(image_ids), dtype=np.int32), counts)
     ids = pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(list(image_ids), pa.string()))
     return pa.Table.from_arrays([ids, *map(pa.array, columns)], schema=CANDIDATES_SCHEMA)

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from rsna_det.errors import DataError
 from rsna_det.evaluation.candidate_rows import candidate_rows
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table, write_table
 
@@ -36,7 +37,7 @@ def test_rows_of_several_images_may_be_mixed() -> None:
 
 @pytest.mark.parametrize("entries", [[("a", 0.5), ("a", 0.75)], [("b", 1.0), ("a", 0.5), ("b", 0.25), ("a", 0.75)]])
 def test_rows_out_of_order_are_refused(entries: list[tuple[str, float]]) -> None:
-    with pytest.raises(ValueError, match="a"):
+    with pytest.raises(DataError, match="candidates of a are not sorted"):
         candidate_rows(frame(entries), ["b", "a"])
 
 

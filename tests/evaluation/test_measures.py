@@ -9,16 +9,14 @@ import pytest
 import torch
 
 from rsna_det.data.labels.frame import UNKNOWN_CATEGORY
+from rsna_det.evaluation.image_results import by_category, by_number_of_boxes, image_results
 from rsna_det.evaluation.measures import (
     FALSE_POSITIVE_RATES,
     best_scores,
-    by_category,
-    by_number_of_boxes,
     calibration,
     expected_calibration_error,
     froc_curve,
     image_auc,
-    image_results,
     matched_detections,
     sensitivity_at,
 )

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from rsna_det.boxes.decoding import DecodingSettings
-from rsna_det.errors import InvalidValueError
+from rsna_det.errors import DataError, InvalidValueError, MissingFileError
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.operating_point import (
     SIZE_RULES,
@@ -92,7 +92,7 @@ BAD = [
 @pytest.mark.parametrize(("name", "value"), BAD)
 def test_every_bad_value_is_refused_with_the_files_name(name: str, value: object, tmp_path: Path) -> None:
     path = written(tmp_path / "my_point.yaml", {name: value})
-    with pytest.raises(ValueError, match=r"my_point\.yaml") as error:
+    with pytest.raises(DataError, match=r"my_point\.yaml") as error:
         read_operating_point(path)
     assert name in str(error.value)
 
@@ -101,27 +101,27 @@ def test_every_bad_value_is_refused_with_the_files_name(name: str, value: object
     ("name", "value"), [(n, v) for n, v in BAD if isinstance(v, (int, float)) and n != "size_rule"]
 )
 def test_bad_numbers_are_refused_without_a_file_too(name: str, value: float) -> None:
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((InvalidValueError, TypeError)):
         point(**{name: value})
 
 
 def test_a_cut_below_the_score_floor_is_refused() -> None:
-    with pytest.raises(ValueError, match="floor"):
+    with pytest.raises(InvalidValueError, match="floor"):
         point(cut=0.02)
     assert point(cut=0.025).cut == 0.025
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ValueError, match="shrink"):
+    with pytest.raises(InvalidValueError, match="shrink"):
         point(size_rule="shrink")
     assert [point(size_rule=rule).size_rule for rule in SIZE_RULES] == ["none", "percentile", "rescale"]
 
 
 def test_unknown_and_missing_keys_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"extra\.yaml(.|\n)*nms_threshold"):
+    with pytest.raises(DataError, match=r"extra\.yaml(.|\n)*nms_threshold"):
         read_operating_point(written(tmp_path / "extra.yaml", {"nms_threshold": 0.5}))
     for name in PLAIN:
-        with pytest.raises(ValueError, match=rf"less\.yaml(.|\n)*{name}"):
+        with pytest.raises(DataError, match=rf"less\.yaml(.|\n)*{name}"):
             read_operating_point(written(tmp_path / "less.yaml", {}, without=name))
 
 
@@ -137,17 +137,18 @@ def test_unknown_and_missing_keys_are_refused(tmp_path: Path) -> None:
         b"{}",
         b"cut: 0.1\n\tcut: 2\n",
         b"1",
+        b"cut: 2024-13-45",
     ],
 )
 def test_a_file_that_is_no_operating_point_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"broken\.yaml"):
+    with pytest.raises(DataError, match=r"broken\.yaml"):
         read_operating_point(path)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+    with pytest.raises(MissingFileError, match=r"nowhere\.yaml"):
         read_operating_point(tmp_path / "nowhere.yaml")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.submission import prediction_string, read_submission, validate_submission, write_submission
 from rsna_det.structures import Detections
@@ -29,8 +30,8 @@ def save(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def findings(tmp_path: Path, text: str, **options: object) -> str:
-    with pytest.raises(ValueError, match=r"submission\.csv is not a valid submission") as caught:
+def problems(tmp_path: Path, text: str, **options: object) -> str:
+    with pytest.raises(DataError, match=r"submission\.csv is not a valid submission") as caught:
         validate_submission(save(tmp_path, text), expected_ids=["a", "b"], **options)  # type: ignore[arg-type]
     return str(caught.value)
 
@@ -86,8 +87,8 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         (GOOD, "", "the header is missing"),
         ("b,\n", "b\n", "row 3: 1 cells; expected 2"),
         ("b,\n", "", "image 'b' is missing"),
-        ("b,\n", "b,\nb,\n", "image 'b' is there 2 times"),
-        ("b,\n", "b,\nc,\n", "row 4: image 'c' was not asked for"),
+        ("b,\n", "b,\nb,\n", "image 'b' appears 2 times"),
+        ("b,\n", "b,\nc,\n", "row 4: image 'c' is not among the expected"),
         (" 1024 1024", " 1024", "row 2: image 'a' has 9 numbers; expected groups of five"),
         ("0.5 10", "0.5 ten", "'ten'; expected finite numbers"),
         ("0.5 10", "0.5 nan", "'nan'; expected finite numbers"),
@@ -102,19 +103,19 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
     ],
 )
 def test_every_rule_is_held(old: str, new: str, message: str, tmp_path: Path) -> None:
-    assert message in findings(tmp_path, GOOD.replace(old, new), sizes={"a": (1024, 1024)})
+    assert message in problems(tmp_path, GOOD.replace(old, new), sizes={"a": (1024, 1024)})
 
 
-def test_all_findings_come_at_once(tmp_path: Path) -> None:
-    message = findings(tmp_path, "patientId,PredictionString\na,2 0 0 1 0\n")
-    assert "3 findings" in message
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    message = problems(tmp_path, "patientId,PredictionString\na,2 0 0 1 0\n")
+    assert "3 problems" in message
     assert all(part in message for part in ("score 2", "a box of 1 x 0", "'b' is missing"))
 
 
 def test_a_damaged_file_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="score 2; expected"):
+    with pytest.raises(DataError, match="score 2; expected"):
         read_submission(save(tmp_path, "patientId,PredictionString\na,2 0 0 1 1\n"))
-    with pytest.raises(FileNotFoundError, match="no submission"):
+    with pytest.raises(MissingFileError, match="no submission"):
         read_submission(tmp_path / "other.csv")
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.evaluation.tables import (
     CANDIDATES_SCHEMA,
     IMAGES_SCHEMA,
@@ -89,13 +90,13 @@ def test_the_truth_names_each_images_role(tmp_path: Path) -> None:
 
 def test_a_missing_damaged_or_foreign_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    with pytest.raises(FileNotFoundError, match=r"t\.parquet"):
+    with pytest.raises(MissingFileError, match=r"t\.parquet"):
         read_table(path, IMAGES_SCHEMA)
     path.write_bytes(b"PAR1 but no more")
-    with pytest.raises(ValueError, match=r"t\.parquet is not a readable parquet file"):
+    with pytest.raises(DataError, match=r"t\.parquet is not a readable Parquet file"):
         read_table(path, IMAGES_SCHEMA)
     write_table(candidates_table(image_ids=["b", "a"], batch=two_images()), path)
-    with pytest.raises(ValueError, match=r"lacks the columns.*p_opacity"):
+    with pytest.raises(DataError, match=r"lacks the columns.*p_opacity"):
         read_table(path, IMAGES_SCHEMA)
 
 
@@ -131,5 +132,5 @@ def test_the_tables_of_a_run_are_written_and_read_by_their_epochs(tmp_path: Path
     assert tables.images(11)["candidates_before_cap"].tolist() == [2, 0]
     tables.images_path(2).unlink()
     assert tables.epochs == (11,)
-    with pytest.raises(FileNotFoundError, match=r"truth\.parquet"):
+    with pytest.raises(MissingFileError, match=r"truth\.parquet"):
         tables.truth()

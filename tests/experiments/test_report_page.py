@@ -19,7 +19,7 @@ from experiments.reporting.page import Pictures, StudyDetails, write_page
 from experiments.reporting.radiographs import SIDE, thumbnail, thumbnails
 from experiments.reporting.study_report import Part
 from rsna_det.drawing.boxes import DETECTION_COLOUR, TRUTH_COLOUR
-from rsna_det.evaluation.measures import image_results
+from rsna_det.evaluation.image_results import image_results
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.structures import Detections

@@ -1,8 +1,8 @@
 """Bootstrap intervals over true patients, and the paired difference of two ways of predicting the same images.
 
-Patients are resampled and not images, since the images of one person are alike. A mean over images is resampled as
-its sum and its count: images that do not count (NaN) leave both alone. The intervals speak of other patients, and of
-another training run only if they are given its errors.
+Patients are resampled instead of images, since the images of one person are correlated. A mean over images is resampled
+as its sum and its count, to which images that do not count (NaN) add nothing. The intervals cover the choice of
+patients, and that of the training run only if its errors are passed in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
-# Resamples held in memory together.
+from rsna_det.errors import InvalidValueError
+
+# Resamples in memory at once.
 _TOGETHER = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate between the bounds of its interval."""
+    """An estimate and the bounds of its interval."""
 
     estimate: float
     low: float
@@ -29,9 +31,9 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
-    """A paired difference; ``p_value`` is two-sided, of no difference.
+    """A paired difference, with the two-sided p-value of no difference.
 
-    ``standard_error`` is the deviation over resamples of the patients, without errors of another source.
+    ``standard_error`` is the standard deviation over resamples of the patients, without errors of other sources.
     """
 
     standard_error: float
@@ -40,13 +42,13 @@ class Difference(Interval):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageContributions:
-    """What each image adds to the sum and to the count of a mean.
+    """What each image contributes to the sum and to the count of a mean.
 
-    An image that counts in some of several splits or seeds and not in others has a share of a count.
+    An image that counts in only some of several splits or seeds contributes a fraction to the count.
 
     Attributes:
-        sums: of each image.
-        counts: of each image.
+        sums: contribution of each image to the sum.
+        counts: to the count.
     """
 
     sums: Float64[np.ndarray, " images"]
@@ -54,18 +56,18 @@ class ImageContributions:
 
     @classmethod
     def of(cls, scores: Float[np.ndarray, " images"]) -> "ImageContributions":
-        """Of plain scores, NaN where an image does not count."""
+        """The contributions of scores, NaN where an image does not count."""
         counted = ~np.isnan(scores)
         return cls(sums=np.where(counted, scores, 0.0).astype(np.float64), counts=counted.astype(np.float64))
 
     @classmethod
     def mean(cls, parts: Sequence["ImageContributions"]) -> "ImageContributions":
-        """The mean of several, for the same images."""
+        """The mean of several contributions of the same images."""
         sums = np.mean([part.sums for part in parts], axis=0)
         return cls(sums=sums, counts=np.mean([part.counts for part in parts], axis=0))
 
     def of_images(self, chosen: Bool[np.ndarray, " images"]) -> "ImageContributions":
-        """Of some of the images alone."""
+        """The contributions of some of the images."""
         return ImageContributions(sums=self.sums[chosen], counts=self.counts[chosen])
 
     @property
@@ -89,19 +91,19 @@ def bootstrap_mean(
     """The mean over the images that count, with its percentile interval.
 
     Args:
-        scores: of each image, NaN where it does not count; or what each image contributes.
+        scores: of each image, NaN where it does not count; or the images' contributions.
         true_patients: of each image.
         resamples: of the patients, with replacement.
         seed: of the resampling.
         level: of the interval.
-        further_errors: drawn from another source than the patients, one for each resample, and added to it.
+        further_errors: drawn from a source other than the patients, one for each resample, and added to it.
 
     Returns:
         NaN throughout if no image counts. Resamples in which none counts are left out.
 
     Raises:
-        ValueError: for lists of unequal length, no image, no resample, another number of further errors or a level
-            out of range.
+        InvalidValueError: for fewer than one resample.
+        ValueError: for lists of unequal length, no image or a level out of range.
     """
     owners, patients = _owners(true_patients, len(scores), resamples, level)
     sums, counts = _sums_and_counts(scores, owners, patients)
@@ -120,9 +122,9 @@ def paired_difference(
     level: float = 0.95,
     further_errors: Float64[np.ndarray, " resamples"] | None = None,
 ) -> Difference:
-    """Mean of ``first`` less mean of ``second`` over the same images; every resample takes the same patients of both.
+    """Mean of ``first`` minus mean of ``second`` over the same images, resampled with the same patients for both.
 
-    Each mean is over the images that count in it: one without boxes may count for one detector and not for the other.
+    Each mean is over the images that count in it: an image without boxes may count for one detector only.
     Arguments and errors as those of :func:`bootstrap_mean`.
     """
     if len(first) != len(second):
@@ -152,18 +154,20 @@ def _with_errors(
     if errors is None:
         return values
     if len(errors) != len(values):
-        raise ValueError(f"expected one further error for each of {len(values)} resamples, got {len(errors)}")
+        raise ValueError(f"expected a further error for each of {len(values)} resamples, got {len(errors)}")
     return np.asarray(values + errors)
 
 
 def _owners(
     true_patients: Sequence[str], images: int, resamples: int, level: float
 ) -> tuple[Int[np.ndarray, " images"], int]:
-    """Number of each image's patient, and how many patients there are."""
+    """The number of each image's patient, and the number of patients."""
     if len(true_patients) != images or not images:
         raise ValueError(f"expected the patient of each of {images} images (1 or more), got {len(true_patients)}")
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"expected 1 resample or more and a level within 0 and 1, got {resamples} and {level}")
+    if resamples < 1:
+        raise InvalidValueError(f"expected 1 resample of the patients or more, got {resamples}")
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
     names, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
     return owners, len(names)
 
@@ -177,7 +181,7 @@ def _sums_and_counts(
 
 
 def _weights(patients: int, resamples: int, seed: int) -> Iterator[Float64[np.ndarray, "_ patients"]]:
-    """How many times each patient is drawn in each resample, some resamples at a time."""
+    """How often each patient is drawn in each resample, several resamples at a time."""
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, _TOGETHER):
         drawn = [generator.integers(patients, size=patients) for _ in range(min(_TOGETHER, resamples - start))]
@@ -199,7 +203,7 @@ def _bounds(values: Float64[np.ndarray, " resamples"], level: float) -> tuple[fl
 
 
 def _p_value(differences: Float64[np.ndarray, " resamples"]) -> float:
-    """Twice the share of resamples on the far side of 0, the observed sample counted as one of them."""
+    """Twice the share of resamples on the other side of 0, the observed sample included."""
     if not len(differences):
         return float("nan")
     below, above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)

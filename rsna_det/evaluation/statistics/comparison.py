@@ -1,7 +1,7 @@
-"""Variants of one study against a baseline, on the same images: which differences can be told from zero.
+"""Variants of a study compared with its baseline on the same images: paired differences, intervals and p-values.
 
-Every variant's epoch and cut are chosen honestly (see :mod:`rsna_det.evaluation.selection`), by the same halves of the
-same patients. Several comparisons with one baseline are corrected by Holm's method.
+Every variant's epoch and cut are chosen honestly (see :mod:`rsna_det.evaluation.selection`), with the same halves of
+the patients. The p-values of several comparisons with one baseline are adjusted by Holm's method.
 """
 
 import math
@@ -18,7 +18,6 @@ from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.grid import Grid, image_scores_at_cuts
 from rsna_det.evaluation.selection import best_point
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions, bootstrap_mean, paired_difference
-from rsna_det.evaluation.statistics.power import LEVEL, requirements
 from rsna_det.evaluation.statistics.training_noise import TrainingNoise
 
 
@@ -31,7 +30,7 @@ def honest_contributions(
     relative_cut: float,
     rescale_factor: float,
 ) -> ImageContributions:
-    """What each image adds to the honest mean: its score at the grid point chosen on the half without it.
+    """What each image contributes to the honest mean: its score at the grid point chosen on the half without it.
 
     Args:
         grid: over the halves as groups.
@@ -70,17 +69,17 @@ def honest_contributions(
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Variants against a baseline.
+    """Variants compared with a baseline.
 
     Attributes:
-        baseline: the variant that the others are held against.
-        table: one row a variant: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``, ``difference_low``,
+        baseline: the variant that the others are compared with.
+        table: one row per variant: ``variant``, ``map``, ``map_low``, ``map_high``, ``difference``, ``difference_low``,
             ``difference_high``, ``standard_error`` (of the difference, over patients), ``training_error`` (of the
-            difference, of what seeds add on all images alike; NaN where it is not known), ``p_value`` and ``p_holm``,
-            the last two NaN for the baseline.
+            difference, from the noise common to all images; NaN if unknown), ``p_value`` and ``p_holm``; the last two
+            are NaN for the baseline.
         images: that were predicted.
-        seeds: of the variant that has fewest.
-        noise: of training; None if there are too few seeds to see it. With it, intervals and p-values hold it.
+        seeds: of the variant with the fewest.
+        noise: of training, which intervals and p-values then include; None if there are too few seeds to estimate it.
     """
 
     baseline: str
@@ -98,23 +97,23 @@ def compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Every variant's mean, and its paired difference to the baseline.
+    """Every variant's mean, and its paired difference from the baseline.
 
     Args:
-        variants: what each image adds, seed by seed, by name; all of the same images in the same order. The seeds of a
-            variant are averaged image by image.
-        baseline: the variant that the others are held against.
+        variants: by name, the images' contributions of each seed; all of the same images in the same order. A
+            variant's seeds are averaged image by image.
+        baseline: the variant that the others are compared with.
         true_patients: of each image.
-        resamples: of the patients, the same for all.
+        resamples: of the patients, the same for all variants.
         seed: of the resampling.
 
     Raises:
-        ValueError: if the baseline is not among the variants, one has no seed, or one is of another number of images.
+        ValueError: if the baseline is not among the variants, or a variant has no seed or another number of images.
     """
     if baseline not in variants:
         raise ValueError(f"the baseline {baseline} is not among the variants {', '.join(variants)}")
     if not all(variants.values()):
-        raise ValueError("every variant needs one seed or more")
+        raise ValueError("expected one seed or more of every variant")
     noise = TrainingNoise.estimated(variants, true_patients=true_patients)
     draw = {"true_patients": true_patients, "resamples": resamples, "seed": seed}
     rows = [{"variant": name} | _row(own, variants[baseline], noise, draw) for name, own in variants.items()]
@@ -135,7 +134,7 @@ def _row(
     noise: TrainingNoise | None,
     draw: Mapping[str, Any],
 ) -> dict[str, float]:
-    """A variant's mean, and its difference to the baseline; of the baseline itself that is 0, whatever the noise."""
+    """A variant's mean, and its difference from the baseline: for the baseline itself 0, without noise."""
     errors = {"draws": draw["resamples"], "seed": draw["seed"]}
     alone = noise.common_errors(len(own), **errors) if noise else None
     against = noise.common_errors(len(own), len(base), **errors) if noise and own is not base else None
@@ -156,7 +155,7 @@ def _row(
 
 
 def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " comparisons"]:
-    """Holm's step-down correction: the chance of one false difference among all stays below the level; NaN stays."""
+    """Holm's step-down adjustment, which bounds the probability of any false positive; NaN stays."""
     corrected = np.full(len(p_values), np.nan)
     known = np.flatnonzero(~np.isnan(p_values))
     highest = 0.0
@@ -164,45 +163,3 @@ def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " com
         highest = max(highest, min(1.0, float(p_values[index]) * (len(known) - rank)))
         corrected[index] = highest
     return corrected
-
-
-def conclusion(comparison: Comparison, *, folds: int) -> str:
-    """What a comparison says and does not say, in sentences.
-
-    Args:
-        comparison: of at least two variants.
-        folds: whose images were predicted.
-    """
-    table, baseline = comparison.table, comparison.baseline
-    others = table[table["variant"] != baseline]
-    told = others[others["p_holm"] < LEVEL]
-    named = ", ".join(f"{row.variant} ({row.difference:+.4f})" for row in told.itertuples())
-    first = (
-        f"Told from zero against {baseline} (Holm, {LEVEL:g}): {named}."
-        if named
-        else f"No difference to {baseline} can be told from zero (Holm, {LEVEL:g})."
-    )
-    needs = requirements(
-        standard_error=float(others["standard_error"].median()),
-        noise=comparison.noise,
-        images=comparison.images,
-        folds=folds,
-        seeds=comparison.seeds,
-        comparisons=len(others),
-    )
-    return f"{first} {_said_of_noise(comparison)} {needs}"
-
-
-def _said_of_noise(comparison: Comparison) -> str:
-    seeds = comparison.seeds
-    if comparison.noise is None:
-        shown = "one seed a variant does not show it" if seeds == 1 else "two seeds a variant do not show it"
-        return (
-            f"Training noise is left out: {shown}, so that a difference told from zero may be that of two runs and not "
-            "of two methods."
-        )
-    return (
-        f"Intervals and p-values hold training noise: from seed to seed ({seeds} or more a variant) the mAP on the "
-        f"same images has a deviation of {comparison.noise.deviation:.4f}, pooled over the variants; the part of it "
-        f"that is common to all images has one of {comparison.noise.common:.4f}."
-    )

@@ -1,8 +1,8 @@
-"""How far runs that differ in nothing but their seed lie apart, and what of it an interval over patients leaves out.
+"""Training noise: how much the scores of runs differ by their seed alone, and the part that patients cannot show.
 
-Two runs of one method disagree on single images, and one may be better than the other on all of them. Resampled
-patients hold the first, like all that differs from image to image: more images make it smaller. The second they cannot
-show, and no number of images makes it smaller.
+Runs of one method differ on single images, and one run may be better on all of them. Resampling patients covers the
+first part, like everything that varies between images: more images reduce it. The second part is common to all images:
+resampling cannot show it and more images do not reduce it.
 """
 
 import math
@@ -15,16 +15,16 @@ from jaxtyping import Float64
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions
 
 FEWEST_SEEDS = 3
-"""Of every variant, for its noise to be seen."""
+"""Seeds of every variant that an estimate of the noise takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingNoise:
-    """The noise of one run's score on given images, the same for all variants of a study.
+    """The noise of one run's score on given images, assumed equal for all variants of a study.
 
     Attributes:
-        common: standard deviation of what a seed adds on all images alike.
-        by_image: standard deviation of what a seed adds image by image, in the mean over these images.
+        common: standard deviation of a seed's effect on all images alike.
+        by_image: standard deviation of a seed's effects on single images, in the mean over these images.
         freedom: degrees of freedom of the estimate.
     """
 
@@ -36,10 +36,10 @@ class TrainingNoise:
     def estimated(
         cls, variants: Mapping[str, Sequence[ImageContributions]], *, true_patients: Sequence[str]
     ) -> "TrainingNoise | None":
-        """Divide the variance between seeds into its parts, pooled over the variants.
+        """Split the variance between seeds into its parts, pooled over the variants.
 
         Args:
-            variants: what each image adds, seed by seed; all of the same images in the same order.
+            variants: the images' contributions of each seed; all of the same images in the same order.
             true_patients: of each image.
 
         Returns:
@@ -54,15 +54,15 @@ class TrainingNoise:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of one seed's score on these images, of both kinds."""
+        """Standard deviation of one seed's score on these images, both parts together."""
         return math.hypot(self.common, self.by_image)
 
     def common_error(self, *seeds: int) -> float:
-        """Standard error of the common part in a mean over so many seeds; of two numbers, in the difference of two."""
+        """Standard error of the common part in a mean over so many seeds; for two numbers, in a difference of means."""
         return self.common * math.sqrt(sum(1 / count for count in seeds))
 
     def common_errors(self, *seeds: int, draws: int, seed: int) -> Float64[np.ndarray, " draws"]:
-        """Draw such errors, with Student's tails: the deviation itself is estimated."""
+        """Draw such errors from Student's t, since the standard deviation is estimated."""
         drawn = np.random.default_rng([seed, 1]).standard_t(self.freedom, size=draws)
         return np.asarray(drawn * self.common_error(*seeds), np.float64)
 
@@ -74,12 +74,12 @@ def _between(seeds: Sequence[ImageContributions]) -> float:
 
 
 def _by_image(seeds: Sequence[ImageContributions], true_patients: Sequence[str]) -> float:
-    """The part of that sum which the patients explain, each by how the seeds differ on it beyond their scores."""
+    """The part of that sum explained by patients: by how the seeds differ on each, beyond their scores."""
     _, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
     patients = owners.max() + 1
     if patients == 1:
         return 0.0
-    # What a patient adds beyond its seed's own mean: a seed that is better on all images alike adds nothing.
+    # A patient's sum beyond its seed's mean: a seed that is better on all images alike adds nothing here.
     beyond = np.stack([np.bincount(owners, seed.sums - seed.value * seed.counts) for seed in seeds])
     squares = float(np.square(beyond - beyond.mean(axis=0)).sum())
     images = float(np.mean([seed.counts.sum() for seed in seeds]))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.evaluation.statistics.bootstrap import Interval, bootstrap_mean, paired_difference
 from tests.oracles import bootstrap as oracle
 
@@ -206,10 +207,13 @@ def paired(scores: np.ndarray, **rest: object) -> Interval:
     ],
 )
 def test_wrong_arguments_are_refused(function: Callable[..., Interval], wrong: dict[str, object]) -> None:
-    message = (
-        "patient of each of 2 images" if "true_patients" in wrong else "1 resample or more and a level within 0 and 1"
-    )
-    with pytest.raises(ValueError, match=message):
+    messages = {
+        "true_patients": (ValueError, "patient of each of 2 images"),
+        "resamples": (InvalidValueError, "1 resample of the patients or more"),
+        "level": (ValueError, "a level between 0 and 1"),
+    }
+    kind, message = messages[next(iter(wrong))]
+    with pytest.raises(kind, match=message):
         function(np.array([0.5, 1.0]), **({"true_patients": ["p", "q"], "resamples": 10, "seed": 0} | wrong))
     with pytest.raises(ValueError, match=r"each of 0 images \(1 or more\), got 0"):
         function(np.array([]), true_patients=[], resamples=10, seed=0)

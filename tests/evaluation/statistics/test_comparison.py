@@ -1,4 +1,4 @@
-"""Variants against a baseline: honest contributions by a loop, Holm by hand, and what the sentences may say."""
+"""Variants against a baseline: honest contributions by a loop, Holm by hand, and what the sentences say."""
 
 import math
 
@@ -11,7 +11,8 @@ from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.grid import image_scores_at_cuts, score_grid
 from rsna_det.evaluation.selection import best_point, honest_mean, honest_selection, patient_halves
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions
-from rsna_det.evaluation.statistics.comparison import compare, conclusion, holm, honest_contributions
+from rsna_det.evaluation.statistics.comparison import compare, holm, honest_contributions
+from rsna_det.evaluation.statistics.conclusion import conclusion
 from rsna_det.evaluation.statistics.training_noise import TrainingNoise
 
 CUTS, NMS_IOUS = [0.2, 0.4, 0.6], [0.05, 0.5]
@@ -66,7 +67,7 @@ def noise(generator: np.random.Generator, shift: float = 0.0) -> np.ndarray:
     return generator.normal(0.2 + shift, 0.02, 200)
 
 
-def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
+def test_a_better_variant_is_significant_and_an_equal_one_is_not() -> None:
     generator = np.random.default_rng(0)
     base = noise(generator)
     variants = {
@@ -83,18 +84,18 @@ def test_a_variant_that_is_better_is_told_and_one_that_is_not_is_not() -> None:
     assert rows.loc["base", ["difference", "difference_low", "difference_high", "standard_error"]].tolist() == [0] * 4
     assert np.isnan(rows.loc["base", ["p_value", "p_holm"]].tolist()).all()
     sentences = conclusion(comparison, folds=1)
-    assert "Told from zero against base (Holm, 0.05): better (+0.0" in sentences
+    assert "Significantly different from base (Holm-adjusted p < 0.05): better (+0.0" in sentences
     assert "same" not in sentences.split(".")[0]
-    assert "Training noise is left out: one seed a variant does not show it" in sentences
+    assert "Training noise is not included: estimating it takes 3 seeds per variant, and there is 1." in sentences
 
 
-def test_nothing_is_told_where_there_is_nothing() -> None:
+def test_nothing_is_significant_where_there_is_nothing() -> None:
     generator = np.random.default_rng(1)
     variants = {name: [ImageContributions.of(noise(generator)) for _ in range(3)] for name in "abc"}
     comparison = compare(variants, baseline="a", true_patients=[str(i) for i in range(200)], resamples=300, seed=0)
     sentences = conclusion(comparison, folds=4)
-    assert "No difference to a can be told from zero" in sentences
-    assert "Intervals and p-values hold training noise: from seed to seed (3 or more a variant)" in sentences
+    assert "No significant difference from a (Holm-adjusted p < 0.05)." in sentences
+    assert "Intervals and p-values include training noise: between seeds (3 or more per variant)" in sentences
     assert comparison.noise is not None
     assert comparison.noise.freedom == 6
 
@@ -126,11 +127,11 @@ def test_training_noise_widens_what_patients_alone_leave_narrow() -> None:
 
 
 @pytest.mark.parametrize("common", [0.0, 0.02])
-def test_false_alarms_are_as_rare_as_promised_with_three_seeds(common: float) -> None:
+def test_false_positives_are_as_rare_as_promised_with_three_seeds(common: float) -> None:
     """Two equal methods whose runs differ on single images, and on all images alike or not."""
     generator = np.random.default_rng(4)
     patients = [str(i // 2) for i in range(80)]
-    told = {True: 0, False: 0}
+    significant = {True: 0, False: 0}
     for trial in range(200):
         images = generator.normal(0.3, 0.05, 80)
         own = {
@@ -140,14 +141,14 @@ def test_false_alarms_are_as_rare_as_promised_with_three_seeds(common: float) ->
             ]
             for name in "ab"
         }
-        for seen in told:
+        for seen in significant:
             variants = own if seen else {name: [ImageContributions.mean(seeds)] for name, seeds in own.items()}
             table = compare(variants, baseline="a", true_patients=patients, resamples=200, seed=trial).table
-            told[seen] += int(table["p_value"].iloc[1] < 0.05)
+            significant[seen] += int(table["p_value"].iloc[1] < 0.05)
     # Of 200 at 1 in 20: 10, with a standard error of 3; neither many more nor hardly any.
-    assert 2 <= told[True] <= 19
+    assert 2 <= significant[True] <= 19
     # Without the noise that all images share most are false.
-    assert told[False] > 80 if common else told[False] <= 22
+    assert significant[False] > 80 if common else significant[False] <= 22
 
 
 def test_noise_is_divided_into_its_parts() -> None:
@@ -201,13 +202,13 @@ def test_seeds_are_averaged_image_by_image() -> None:
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    shares = {"a": [ImageContributions.of(np.array([0.5]))]}
+    variants = {"a": [ImageContributions.of(np.array([0.5]))]}
     with pytest.raises(ValueError, match="the baseline b is not among the variants a"):
-        compare(shares, baseline="b", true_patients=["p"], resamples=5, seed=0)
+        compare(variants, baseline="b", true_patients=["p"], resamples=5, seed=0)
 
 
 def test_the_table_is_one_of_numbers() -> None:
-    shares = {name: [ImageContributions.of(np.array([0.5, 0.25]))] for name in "ab"}
-    table = compare(shares, baseline="a", true_patients=["p", "q"], resamples=5, seed=0).table
+    variants = {name: [ImageContributions.of(np.array([0.5, 0.25]))] for name in "ab"}
+    table = compare(variants, baseline="a", true_patients=["p", "q"], resamples=5, seed=0).table
     assert isinstance(table, pd.DataFrame)
     assert table.dtypes.drop("variant").eq(np.float64).all()

@@ -11,7 +11,7 @@ from rsna_det.evaluation.statistics.training_noise import TrainingNoise
 
 
 def test_images_needed_grow_with_the_square_of_the_error() -> None:
-    # (1.96 + 0.84) standard errors of 0.005 each are 0.014: told four times in five with the images that there are.
+    # (1.96 + 0.84) standard errors of 0.005 each are 0.014: detected four times in five with the present images.
     assert times_as_many_images(0.005, difference=0.014) == pytest.approx(1.0, rel=0.01)
     assert times_as_many_images(0.01, difference=0.014) == pytest.approx(4.0, rel=0.01)
 
@@ -45,32 +45,35 @@ def test_several_comparisons_need_more() -> None:
 @pytest.mark.parametrize("training", [0.0, 0.01])
 def test_the_power_that_is_promised_is_there(training: float) -> None:
     generator = np.random.default_rng(2)
-    deviation, images, told = 0.1, 100, 0
+    deviation, images, significant = 0.1, 100, 0
     times = times_as_many_images(deviation / math.sqrt(images), difference=0.035, training_error=training)
     more = round(images * times)
     error = math.hypot(deviation / math.sqrt(more), training)
     for _ in range(300):
         differences = generator.normal(0.035, deviation, more) + generator.normal(0, training)
-        told += abs(differences.mean()) > 1.96 * error
+        significant += abs(differences.mean()) > 1.96 * error
     # Of 300 at 0.8: 240, with a standard error of 7.
-    assert 218 <= told <= 262
+    assert 218 <= significant <= 262
 
 
 def test_the_statement_names_images_folds_and_seeds() -> None:
     # 0.005 needs an error of 0.001785: (0.01 / 0.001785) squared is 31.4 times 100 images, 63 folds of 50.
     given: dict[str, Any] = {"standard_error": 0.01, "images": 100, "folds": 2, "seeds": 1, "comparisons": 1}
     said = requirements(noise=None, **given)
-    assert "about 3,140 images (31.4 times the 100 of 2 folds here, or 63 folds of this size)" in said
+    assert said.startswith("To detect a difference of 0.005 with 80% power at the 5% level, the study needs")
+    assert "about 3,140 images (31.4 times the 100 images of 2 folds here, or 63 folds of this size)" in said
     assert "training noise comes on top" in said
-    assert "as one of 4 comparisons," in requirements(noise=None, **given | {"comparisons": 4})
+    several = requirements(noise=None, **given | {"comparisons": 4})
+    assert "at the 5% level (Holm-adjusted for 4 comparisons), the study" in several
     noise = TrainingNoise(common=0.01, by_image=0.0, freedom=4)
     few = requirements(noise=noise, **given | {"standard_error": 0.001, "seeds": 3})
     # 2 x 0.01 squared / (0.001785 squared - 0.001 squared) is 91.5.
-    assert "no number of images would do with 3 seeds; on these images it would take 92 seeds" in few
+    assert "no number of images suffices with 3 seeds per variant; " in few
+    assert "; on the present images it needs 92 seeds per variant." in few
     quiet = TrainingNoise(common=0.001, by_image=0.0, freedom=4)
-    assert "no number of seeds would do" in requirements(noise=quiet, **given | {"seeds": 3})
+    assert "on the present images no number of seeds suffices" in requirements(noise=quiet, **given | {"seeds": 3})
 
 
-def test_variants_that_do_not_differ_say_nothing_of_power() -> None:
+def test_variants_that_do_not_differ_have_no_power_estimate() -> None:
     said = requirements(standard_error=0.0, noise=None, images=40, folds=1, seeds=1, comparisons=1)
-    assert said == "What a small difference would take cannot be said: the variants differ on no image."
+    assert said == "The power cannot be estimated, since the variants do not differ on any image."
