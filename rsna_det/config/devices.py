@@ -57,8 +57,8 @@ def _started() -> tuple[str | None, int]:
     return None, 1
 
 
-def pick_device(accelerator: str) -> "torch.device":
-    """The device that ``auto``, ``cpu`` or ``cuda`` means here.
+def pick_device(accelerator: str, *, option: str = "accelerator") -> "torch.device":
+    """The device that ``auto``, ``cpu`` or ``cuda`` means here; ``option`` is named in the error.
 
     Raises:
         ResourceError: if a GPU is asked for and there is none.
@@ -67,5 +67,5 @@ def pick_device(accelerator: str) -> "torch.device":
 
     available = torch.cuda.is_available()
     if accelerator == "cuda" and not available:
-        raise ResourceError("accelerator=cuda, and torch sees no GPU here: set accelerator=cpu or auto")
+        raise ResourceError(f"{option}=cuda, and torch sees no GPU here: set {option}=cpu or auto")
     return torch.device("cuda" if accelerator != "cpu" and available else "cpu")

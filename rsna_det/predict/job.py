@@ -1,8 +1,7 @@
-"""A prediction as its options ask for it: members, files, operating point; what was found, and where it lies."""
+"""The command's work: a prediction as its options ask for it, and a summary of what was detected."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,15 @@ from rsna_det.data.cache.decoding_pool import available_cores
 from rsna_det.data.dicom.discovery import find_radiographs
 from rsna_det.data.dicom.reading import DicomError, read_size
 from rsna_det.data.labels.reading import read_truth
-from rsna_det.evaluation.operating_point import OperatingPoint
-from rsna_det.predict.folder import DETECTIONS, PICTURES, SUBMISSION
-from rsna_det.predict.members import Member, find_members, operating_point, trained_on
-from rsna_det.predict.pipeline import predict
-from rsna_det.predict.plan import DECODING, DRAWING, Result, Settings
+from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
+from rsna_det.predict.ensemble_point import CHANGEABLE, choose_point
+from rsna_det.predict.folder import DETECTIONS, FILES, IMAGES, MEMBERS, PICTURES, PROBLEMS, SUBMISSION
+from rsna_det.predict.members import Member, find_members, trained_on
+from rsna_det.predict.plan import DECODING, DRAWING, Settings, Timings
+from rsna_det.predict.resumable import Result, predict_into
 
 log = logging.getLogger(__name__)
 
-_POINT_KEYS = ("cut", "nms_iou", "relative_cut", "size_rule", "size_scale", "rescale_factor")
 _SHOWN = 5
 
 
@@ -30,31 +29,39 @@ def predict_files(options: PredictOptions) -> Result:
     """Predict as the options say, into ``options.out``, which this process holds.
 
     Raises:
-        ConfigError: before anything is predicted, for options that do not go together.
-        InUseError: if another prediction lies in the folder.
+        ConfigError: before anything is predicted, for options that contradict each other or the checkpoints.
+        InvalidValueError: likewise, for a number out of range.
+        MissingFileError: likewise, for a checkpoint, image or table that does not exist.
+        DataError: for a damaged checkpoint, table or operating point; a damaged image is recorded instead.
+        InUseError: if the folder holds another prediction.
+        ResourceError: if there is no GPU although one is asked for, or memory is too small.
     """
     settings = _settings(options)
     members = find_members(options.checkpoints)
-    point = _point(options, members)
+    point = choose_point(members, options.operating_point, {name: getattr(options, name) for name in CHANGEABLE})
     files = find_radiographs(options.images)
     truths = _truths(options.labels, files) if options.labels else None
     log.info("%d images, %d members: %s", len(files), len(members), ", ".join(str(m.path) for m in members[:_SHOWN]))
-    result = predict(
+    result = predict_into(
+        options.out,
         files=files,
         members=members,
         point=point,
-        out=options.out,
         settings=settings,
         truths=truths,
         member_rows=_member_rows(members, list(files)),
         overwrite=options.overwrite,
     )
-    _conclude(options.out, result, settings, point)
+    table_of("prediction", _summary(options.out, result, settings, point))
+    for problem in result.problems.values():
+        log.error("not predicted: %s", problem)
+    for problem in result.undrawn.values():
+        log.error("predicted, but not drawn: %s", problem)
     return result
 
 
 def _settings(options: PredictOptions) -> Settings:
-    # True is a number as well.
+    # A bool is an int, too.
     pictures = {True: None, False: 0}[options.pictures] if isinstance(options.pictures, bool) else options.pictures
     return Settings(
         batch_size=options.batch_size,
@@ -65,24 +72,8 @@ def _settings(options: PredictOptions) -> Settings:
     )
 
 
-def _point(options: PredictOptions, members: Sequence[Member]) -> OperatingPoint:
-    changed = {key: getattr(options, key) for key in _POINT_KEYS if getattr(options, key) is not None}
-    point = replace(operating_point(members, options.operating_point), **changed)
-    if point.size_rule == "percentile" and len(members) == 1:
-        log.warning("size_rule=percentile measures the spread between members: of one it is none, and sizes stay")
-    # Only an evaluation of runs notes the epoch.
-    if point.epoch is not None and len(members) > 1 and "cut" not in changed:
-        log.warning(
-            "cut %g was chosen on single models and is applied to the mean of %d: its scores lie otherwise. Hold the "
-            "prediction against labelled images (`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and "
-            "give what suits it with `cut=`",
-            *(point.cut, len(members)),
-        )
-    return point
-
-
 def _truths(labels: Path, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """True boxes of those images that have labels, source pixels."""
+    """True boxes of the images that have labels, source pixels."""
     sizes = {}
     for image_id, path in files.items():
         try:
@@ -95,14 +86,14 @@ def _truths(labels: Path, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
 
 
 def _member_rows(members: Sequence[Member], image_ids: Sequence[str]) -> list[dict[str, object]]:
-    """What ``members.csv`` says; warns of members that have learnt from the images they are to predict."""
+    """The rows of ``members.csv``; warns of members that were trained on images to predict."""
     rows: list[dict[str, object]] = []
     for member in members:
         seen = trained_on(member, image_ids)
         if seen:
             ids = ", ".join(seen[:_SHOWN]) + (", ..." if len(seen) > _SHOWN else "")
             log.warning(
-                "%s was trained on %d of the %d images, its boxes on these say nothing of new ones: %s",
+                "%s was trained on %d of the %d images; its boxes on these say nothing about new images: %s",
                 *(member.path, len(seen), len(image_ids), ids),
             )
         count = "" if seen is None else len(seen)
@@ -111,35 +102,38 @@ def _member_rows(members: Sequence[Member], image_ids: Sequence[str]) -> list[di
     return rows
 
 
-def _conclude(folder: Path, result: Result, settings: Settings, point: OperatingPoint) -> None:
-    """Say what was found, how fast, where it lies, and what could not be read."""
+def _summary(folder: Path, result: Result, settings: Settings, point: OperatingPoint) -> dict[str, str]:
+    """What was detected, how fast, and where it is."""
     boxes = [len(found.scores) for found in result.found.values()]
     rows = {
         "images": str(len(boxes)),
         "  with boxes": str(sum(count > 0 for count in boxes)),
         "  boxes": str(sum(boxes)),
-        "  could not be read": str(len(result.problems)),
+        "  unreadable": str(len(result.problems)),
         "operating point": f"cut {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
     }
     if result.undrawn:
-        rows["  could not be drawn"] = str(len(result.undrawn))
-    for stage, seconds in result.seconds.items():
-        count = result.counts[stage]
-        where = " in one worker" if stage in (DECODING, DRAWING) else ""
-        rows[f"  {stage}"] = f"{count / seconds:.1f} a second{where} ({count} in {seconds:.2g} s)"
+        rows["  without picture"] = str(len(result.undrawn))
+    rows |= _speeds(result.timings)
     rows |= {
         "folder": str(folder),
-        "  boxes, the challenge's CSV": SUBMISSION,
-        "  the same as a table": DETECTIONS,
+        "  boxes, challenge format": SUBMISSION,
+        "  boxes, table": DETECTIONS,
         "  candidates before NMS": "*.candidates.parquet",
-        "  categories of images": "images.parquet",
-        "  ids, members, problems": "files.csv, members.csv, problems.csv",
-        "  numbers that made the boxes": "operating_point.yaml",
+        "  image categories": f"{IMAGES}.parquet",
+        "  ids, members, problems": f"{FILES}, {MEMBERS}, {PROBLEMS}",
+        "  operating point": OPERATING_POINT,
     }
     if settings.pictures != 0:
         rows["  pictures"] = f"{PICTURES}/"
-    table_of("prediction", rows)
-    for problem in result.problems.values():
-        log.error("not predicted: %s", problem)
-    for problem in result.undrawn.values():
-        log.error("predicted, but not drawn: %s", problem)
+    return rows
+
+
+def _speeds(timings: Timings) -> dict[str, str]:
+    """Images per second of each stage."""
+    rows = {}
+    for stage, seconds in timings.seconds.items():
+        count = timings.counts[stage]
+        where = " per worker" if stage in (DECODING, DRAWING) else ""
+        rows[f"  {stage}"] = f"{count / seconds:.1f} per second{where} ({count} in {seconds:.2g} s)"
+    return rows

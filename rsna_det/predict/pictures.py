@@ -1,4 +1,4 @@
-"""A predicted image as a picture on disk: reads the radiograph again and draws, in a process beside the network."""
+"""Draws predicted images into PNG files, in processes beside the network; each radiograph is read again for it."""
 
 import time
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from rsna_det.data.dicom.reading import read_radiograph
+from rsna_det.data.dicom.reading import DicomError, read_radiograph
 from rsna_det.drawing.annotated import annotated
 from rsna_det.files.atomic import is_disk_full, whole_file
 from rsna_det.structures import Detections
 
-_REMEDY = "free some space, or draw none with `pictures=false`; the same command goes on with what is finished"
+_REMEDY = "free some space, or draw none with `pictures=false`; the same command then resumes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class PictureTask:
         source: the DICOM file.
         target: the PNG.
         boxes: of the detections, source pixels.
-        scores: of the boxes, in falling order.
-        truths: true boxes in source pixels; None where they are not known.
-        cut: score above which a box counts.
+        scores: of the boxes, highest first.
+        truths: true boxes, source pixels; None if they are not known.
+        cut: score threshold of the boxes, for the caption.
         p_opacity: probability that the image shows an opacity; None for members without the global head.
     """
 
@@ -43,7 +43,7 @@ class PictureTask:
 
 
 def draw(task: PictureTask) -> float | str:
-    """Write a task's picture, whole or not at all; one that cannot be drawn gives a message, so that others go on.
+    """Draw a picture; one that cannot be drawn gives a message, so that the others are.
 
     Returns:
         The seconds it took, or what is wrong.
@@ -51,26 +51,25 @@ def draw(task: PictureTask) -> float | str:
     Raises:
         OSError: if the disk is full; the message names the file and the remedy.
     """
+    started = time.perf_counter()
     try:
-        return _draw(task)
-    except OSError as error:
+        _draw(task)
+    except (DicomError, OSError) as error:
         if is_disk_full(error):
             raise
         return f"{task.source}: its picture could not be drawn ({error})"
-    except ValueError as error:
-        return f"{task.source}: its picture could not be drawn ({error})"
+    return time.perf_counter() - started
 
 
 def is_drawn(target: Path) -> bool:
-    """Whether a picture is there; one whose name no file can have is not."""
+    """Whether a picture exists; not if its name is one that no file can have."""
     try:
         return target.is_file()
     except OSError:
         return False
 
 
-def _draw(task: PictureTask) -> float:
-    started = time.perf_counter()
+def _draw(task: PictureTask) -> None:
     count = len(task.scores)
     caption = [task.image_id, f"{count} {'box' if count == 1 else 'boxes'} scored above {task.cut:g}"]
     if task.p_opacity is not None:
@@ -81,4 +80,3 @@ def _draw(task: PictureTask) -> float:
     picture = annotated(read_radiograph(task.source), detections=found, truths=task.truths, caption=caption)
     with whole_file(task.target, remedy=_REMEDY) as partial:
         Image.fromarray(picture).save(partial, format="PNG", compress_level=3)
-    return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""How prediction is done, how many images at once, and what came of it."""
+"""How a prediction is carried out: its settings, how many images fit into memory at once, and where the time goes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import torch
 
 from rsna_det.boxes.anchors import ANCHORS_PER_CELL
+from rsna_det.errors import InvalidValueError
 from rsna_det.predict.members import Member
-from rsna_det.structures import Detections
 
 DECODING, LOADING, NETWORK, BOXES, DRAWING = "decode and resize", "load members", "network", "decode boxes", "draw"
-"""The stages whose time is taken."""
+"""The stages that are timed."""
 
-# What a killed run loses at most, and what loading the members once more is worth.
+# The most that an interrupted prediction loses, and enough to make loading the members once per chunk cheap.
 _LARGEST_CHUNK = 512
 _NUMBERS_PER_ANCHOR = 5
 _FLOAT = 4
@@ -22,17 +22,17 @@ GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the work is done; none of it changes what is found.
+    """How the work is done; nothing here changes what is detected, beyond rounding.
 
     Attributes:
         batch_size: images that the network sees at once.
-        memory_gb: GiB that outputs and pixels may take, beside the network itself.
-        workers: processes that decode and draw; with few images one thread does.
+        memory_gb: GiB that outputs and pixels may take, in addition to the network itself.
+        workers: processes that decode and draw; a few images are left to one thread.
         device: of the network.
-        pictures: how many images are drawn, the first; None for all.
+        pictures: number of images that are drawn, from the first on; None for all.
 
     Raises:
-        ValueError: for a number out of range.
+        InvalidValueError: for a number out of range.
     """
 
     batch_size: int
@@ -42,18 +42,18 @@ class Settings:
     pictures: int | None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 1 or not self.memory_gb > 0:
-            raise ValueError(
-                f"batch_size is {self.batch_size}, workers {self.workers} and memory_gb {self.memory_gb}; "
-                "expected 1 or more, 1 or more, and above 0"
-            )
+        check_batch_size(self.batch_size)
+        if self.workers < 1:
+            raise InvalidValueError(f"workers is {self.workers}; expected 1 or more")
+        if not self.memory_gb > 0:
+            raise InvalidValueError(f"memory_gb is {self.memory_gb}; expected a number above 0")
         if self.pictures is not None and self.pictures < 0:
-            raise ValueError(f"pictures is {self.pictures}; expected true, false or a number from 0")
+            raise InvalidValueError(f"pictures is {self.pictures}; expected true, false or a number from 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many images fit into memory at once, and what that takes."""
+    """How many images are worked on at once, and the memory that takes."""
 
     images_in_chunk: int
     chunks: int
@@ -61,43 +61,40 @@ class Plan:
 
 
 @dataclass(kw_only=True)
-class Result:
-    """What came of a prediction.
+class Timings:
+    """Seconds spent in each stage, in all workers together, and images that passed through it."""
 
-    Attributes:
-        found: boxes of every image, source pixels.
-        problems: what is wrong with each image that could not be read.
-        undrawn: why an image that could be read has no picture.
-        reused: images whose part an earlier run had finished.
-        seconds: spent on each stage, in all workers together.
-        counts: images that went through each stage.
-    """
-
-    found: dict[str, Detections] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    undrawn: dict[str, str] = field(default_factory=dict)
-    reused: int = 0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def count(self, stage: str, seconds: float, images: int = 1) -> None:
-        """Add what a stage took."""
+    def add(self, stage: str, seconds: float, images: int = 1) -> None:
+        """Add what some images took."""
         self.seconds[stage] += seconds
         self.counts[stage] += images
 
 
-def plan_chunks(*, images: int, members: Sequence[Member], settings: Settings) -> Plan:
-    """How the images are divided so that what is kept of them fits into the memory allowed.
+def check_batch_size(batch_size: int) -> None:
+    """Check the number of images that the network sees at once.
 
-    Of each image that is every member's outputs of every anchor, its pixels as they were read and as they lie in their
-    batch, and those of an image of the next chunk; beside these, what combining one image and decoding one batch needs.
+    Raises:
+        InvalidValueError: if it is below 1.
+    """
+    if batch_size < 1:
+        raise InvalidValueError(f"batch_size is {batch_size}; expected 1 or more")
+
+
+def plan_chunks(*, images: int, members: Sequence[Member], settings: Settings) -> Plan:
+    """Divide the images into chunks that fit into the allowed memory.
+
+    Each image of a chunk takes every member's outputs of every anchor, its pixels as read and as part of its batch,
+    and those of an image of the next chunk. In addition, combining one image and decoding one batch take memory once.
     """
     side, count = members[0].image_size, len(members)
     anchors = sum(ANCHORS_PER_CELL * (-(-side // 2**level)) ** 2 for level in members[0].levels)
     outputs = anchors * _NUMBERS_PER_ANCHOR * _FLOAT
-    an_image = count * outputs + 3 * side**2
-    # Combining works in float64, on sorted and on shifted copies of the four deltas.
-    beside = 4 * anchors * 4 * count * 2 * _FLOAT + settings.batch_size * (2 * outputs + 10 * anchors * _FLOAT)
-    fitting = int((settings.memory_gb * GIB - beside) / an_image)
+    per_image = count * outputs + 3 * side**2
+    # Combining works in float64, on sorted and shifted copies of the four deltas.
+    once = 4 * anchors * 4 * count * 2 * _FLOAT + settings.batch_size * (2 * outputs + 10 * anchors * _FLOAT)
+    fitting = int((settings.memory_gb * GIB - once) / per_image)
     size = max(1, min(fitting, _LARGEST_CHUNK, images))
-    return Plan(images_in_chunk=size, chunks=-(-images // size), peak_bytes=beside + size * an_image)
+    return Plan(images_in_chunk=size, chunks=-(-images // size), peak_bytes=once + size * per_image)
