@@ -1,7 +1,6 @@
 """The wheel, outside the checkout: every command runs, a small training runs, predictions are those of the checkout."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,11 +11,9 @@ import pandas as pd
 import pytest
 
 from rsna_det import cli
-from rsna_det.config.compose import CONF
 from rsna_det.predict.__main__ import main as predict
-from tests.short_runs import TRAINING_WARNINGS
+from tests.short_runs import CHECKOUT, TRAINING_WARNINGS, environment, short_run
 
-CHECKOUT = CONF.parent
 SOURCES = ("rsna_det", "experiments", "conf", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 # All in one process: importing torch takes longer than all the rest.
@@ -45,18 +42,8 @@ TRAIN = [
     "data=synthetic",
     "data.num_images=16",
     "data.source_side=64",
-    "data.image_size=64",
     "data.num_folds=2",
-    "data.num_workers=0",
-    "decoding.score_floor=0.001",
-    "encoder=tiny",
-    "model.width=16",
-    "model.levels=[3,4,5,6,7]",
-    "optimizer=short",
-    "trainer=cpu",
-    "trainer.max_epochs=1",
-    "trainer.enable_progress_bar=false",
-    "logger=csv",
+    *short_run(Path("data/synthetic")),
 ]
 # Scores near the prior of 0.01 count: a detector of one epoch finds nothing else.
 PREDICT = [
@@ -103,13 +90,8 @@ def place(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working directory in which the wheel's commands ran."""
     folder = tmp_path_factory.mktemp("elsewhere")
     code = DRIVER.format(site=str(site), train=TRAIN, predict=PREDICT)
-    checked(sys.executable, "-c", code, cwd=folder, env=environment(site))
+    checked(sys.executable, "-c", code, cwd=folder, env=environment(PYTHONPATH=str(site)))
     return folder
-
-
-def environment(site: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "SLURM"))}
-    return own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(site)}
 
 
 def test_all_files_come_along(site: Path) -> None:
@@ -127,7 +109,7 @@ def test_all_files_come_along(site: Path) -> None:
 
 def test_the_console_script_starts(site: Path, tmp_path: Path) -> None:
     script = str(site / "bin" / "rsna-det")
-    assert checked(script, "--version", cwd=tmp_path, env=environment(site)).startswith("rsna-det 0.")
+    assert checked(script, "--version", cwd=tmp_path, env=environment(PYTHONPATH=str(site))).startswith("rsna-det 0.")
 
 
 def test_every_command_has_help(place: Path) -> None:
