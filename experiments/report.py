@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 import experiments
-from experiments.reporting.report import check_places, command_line, write_study
+from experiments.reporting.report import check_places, write_study
 from experiments.reporting.study_report import StudyReport
 from rsna_det.config.compose import closest
-from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.config.console import command_line, errors_as_messages, set_up
 from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.studies.plan import LAUNCHES, studies_folder
 

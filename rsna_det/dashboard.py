@@ -1,7 +1,6 @@
 """A W&B workspace that compares a study's variants: ``python -m rsna_det.dashboard augmentations``."""
 
 import json
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
-from rsna_det.config.console import errors_as_messages, log_errors_to, print_table, set_up
+from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, print_table, set_up
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.errors import ConfigError
@@ -25,6 +24,8 @@ with warnings.catch_warnings():
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
     from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, MediaBrowser
+
+USAGE = "python -m rsna_det.dashboard <study> [logger.wandb.mode=online] [paths.studies=<folder>]"
 
 FILE = "workspace.json"
 """In a study's folder."""
@@ -45,7 +46,7 @@ def main() -> None:
     """Save the workspace of a study where W&B is asked for and logged in to, and write it to a file elsewhere."""
     set_up()
     with errors_as_messages():
-        name, overrides = study_and_overrides(sys.argv[1:])
+        name, overrides = study_and_overrides(command_line(USAGE))
         study = _study(name, overrides)
         log_errors_to(study.folder / "dashboard.log")
         options = _logger_options(study, overrides)

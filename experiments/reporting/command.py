@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from experiments.reporting.report import command_line, show_report, write_parts
+from experiments.reporting.report import show_report, write_parts
 from experiments.reporting.study_report import Part
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
-from rsna_det.config.console import errors_as_messages, log_errors_to, set_up
+from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, set_up
 from rsna_det.config.options import FigureOptions
 from rsna_det.errors import ConfigError
 

@@ -1,7 +1,6 @@
 """A study's report: ``python -m experiments.<study>`` writes it as a page, as Markdown, CSV and figures."""
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from experiments.reporting.run_table import differing_options, disagreements, ru
 from experiments.reporting.runs import StudyResult, compared, finished_variants
 from experiments.reporting.scores import score_curves
 from experiments.reporting.study_report import Part, StudyReport
-from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.config.console import command_line, errors_as_messages, set_up
 from rsna_det.drawing.figures import interval_figure
 from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import whole_file, write_text
@@ -35,15 +34,6 @@ def main(report: StudyReport) -> None:
         places = command_line(f"python -m experiments.{report.study} [paths.studies=<folder>]")
         check_places(places)
         show_report(write_study(report, places))
-
-
-def command_line(usage: str) -> list[str]:
-    """The words of the command line; one that asks for help ends the process with the usage."""
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        Console().print(f"usage: {usage}", soft_wrap=True, highlight=False, markup=False)
-        sys.exit(0)
-    return arguments
 
 
 def check_places(overrides: Sequence[str]) -> None:

@@ -17,7 +17,24 @@ from omegaconf.errors import OmegaConfBaseException
 from rsna_det.config.targets import with_todays_targets
 from rsna_det.errors import ConfigError
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+
+def conf_folder(package: Path) -> Path:
+    """The folder of the configurations: inside the package in a wheel, beside it in a checkout.
+
+    Args:
+        package: folder of ``rsna_det``.
+
+    Raises:
+        RuntimeError: if there is neither.
+    """
+    # What another package may have left beside an installed one is not ours: inside comes first.
+    found = next((folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir()), None)
+    if found is None:
+        raise RuntimeError(f"{package} is installed without its configurations (conf/): install rsna-det again")
+    return found
+
+
+CONF = conf_folder(Path(__file__).resolve().parents[1])
 
 
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:

@@ -92,6 +92,15 @@ def mendable(error: BaseException) -> RsnaDetError | None:
     return None
 
 
+def command_line(usage: str) -> list[str]:
+    """The words of the command line; one that asks for help ends the process with the usage."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        Console().print(f"usage: {usage}", soft_wrap=True, highlight=False, markup=False)
+        sys.exit(0)
+    return arguments
+
+
 def log_errors_to(file: Path) -> None:
     """Log errors with their tracebacks to a file too, which is made when there is one; its folder must be there."""
     if file.parent.is_dir():

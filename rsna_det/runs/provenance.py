@@ -108,16 +108,24 @@ class Provenance(Callback):
 
 
 def git_state(folder: Path) -> dict[str, str | bool] | None:
-    """Commit of a checkout and whether it has uncommitted changes; None without git or outside a checkout."""
+    """Commit of a checkout and whether it has uncommitted changes; None without git or outside a checkout.
+
+    A package installed below a checkout, in its ``.venv`` say, is not of that commit: a folder without tracked files is
+    outside.
+    """
     git = shutil.which("git")
     if git is None:
         return None
     try:
-        commit, changes = (
+        _, commit, changes = (
             subprocess.run(  # noqa: S603
                 [git, "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=_GIT_SECONDS
             ).stdout.strip()
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+            for command in (
+                ["ls-files", "--error-unmatch", "."],
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain"],
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,17 +1,17 @@
 """The runs of a study and where they stand: ``python -m rsna_det.studies augmentations data.root=<folder>``."""
 
-import sys
-
-from rsna_det.config.console import errors_as_messages, log_errors_to, set_up
+from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, set_up
 from rsna_det.studies.listing import find_study, places_of, show, study_and_overrides
 from rsna_det.studies.plan import studies_folder
+
+USAGE = "python -m rsna_det.studies <study> [paths.studies=<folder>] [the options that it is to be started with]"
 
 
 def main() -> None:
     """List the runs of a study: as last started, or as they would be with the options given."""
     set_up()
     with errors_as_messages():
-        name, overrides = study_and_overrides(sys.argv[1:])
+        name, overrides = study_and_overrides(command_line(USAGE))
         log_errors_to(studies_folder(places_of(overrides)) / name / "studies.log")
         show(find_study(name, overrides))
 

@@ -55,7 +55,7 @@ def check_launcher(overrides: Sequence[str]) -> None:
         try:
             metadata.version(PLUGINS[name])
         except metadata.PackageNotFoundError as error:
-            raise ResourceError(f"hydra/launcher={name} needs a plugin: pip install --editable '.[{name}]'") from error
+            raise ResourceError(f"hydra/launcher={name} needs a plugin: pip install 'rsna-det[{name}]'") from error
     if chosen[-1:] == ["ray"]:
         _check_ray(_hydra_node(overrides).launcher.ray)
 

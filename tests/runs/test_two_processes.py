@@ -47,11 +47,11 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def runs(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of the same run by one process and by two."""
+    """The folders of the same run by one process and, started as ``rsna-det train``, by two."""
     found = []
-    for options in (ONE, [*TWO, "logger=wandb"]):
+    for words, options in ((["rsna_det.train"], ONE), (["rsna_det.cli", "train"], [*TWO, "logger=wandb"])):
         place = tmp_path_factory.mktemp("runs")
-        command = [sys.executable, "-m", "rsna_det.train", *short_run(synthetic_root, *SAME), *options]
+        command = [sys.executable, "-m", *words, *short_run(synthetic_root, *SAME), *options]
         done = subprocess.run(
             [*command, f"paths.runs={place}"], env=environment(), check=False, capture_output=True, text=True
         )

@@ -24,7 +24,7 @@ def ray() -> None:
     try:
         metadata.version("hydra-ray-launcher")
     except metadata.PackageNotFoundError:
-        pytest.skip("no hydra-ray-launcher: pip install --editable '.[ray]'")
+        pytest.skip("no hydra-ray-launcher: pip install 'rsna-det[ray]'")
     set_up()
 
 

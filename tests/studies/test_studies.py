@@ -106,7 +106,7 @@ def test_a_launcher_without_its_plugin_names_the_extra(monkeypatch: pytest.Monke
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    with pytest.raises(ResourceError, match=r"pip install --editable '\.\[slurm\]'"):
+    with pytest.raises(ResourceError, match=r"pip install 'rsna-det\[slurm\]'"):
         check_launcher(["hydra/launcher=slurm"])
     check_launcher(["hydra/launcher=basic"])
 

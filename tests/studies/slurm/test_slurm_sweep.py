@@ -34,7 +34,7 @@ def why_not() -> str:
     try:
         metadata.version("hydra-submitit-launcher")
     except metadata.PackageNotFoundError:
-        return "no hydra-submitit-launcher: pip install --editable '.[slurm]'"
+        return "no hydra-submitit-launcher: pip install 'rsna-det[slurm]'"
     return ""
 
 
