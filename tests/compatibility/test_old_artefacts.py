@@ -21,6 +21,8 @@ from tests.compatibility import old_commands as written
 from tests.compatibility.conftest import ROOT, Commands
 
 COMMIT = "7ceb7a44449d04bea51ee93a97a397abdc9acc0f"
+RENAMED = {"found": "true_positives", "share_right": "precision", "boxes": "detections"}
+"""Columns of an evaluation's CSV files: their name then -> today's."""
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +106,7 @@ def assert_same_numbers(ours: Path, theirs: Path) -> None:
     names = sorted(path.name for path in theirs.glob("*.csv"))
     assert names
     for name in names:
-        before = pd.read_csv(theirs / name)
+        before = pd.read_csv(theirs / name).rename(columns=RENAMED)
         pd.testing.assert_frame_equal(pd.read_csv(ours / name)[before.columns], before, check_exact=True)
 
 
@@ -225,6 +227,12 @@ class TestPrediction:
         assert 0 < len(part["sizes"]) < len(list((folder / written.COPIED_RADIOGRAPHS).iterdir()))
         for image_id in part["sizes"]:
             damage(folder / written.COPIED_RADIOGRAPHS / f"{image_id}.dcm")
+        other = today(
+            "rsna_det.predict", *written.KILLED_PREDICTION, "out=out/killed_prediction", "cut=0.5", folder=folder
+        )
+        assert other.status == 1
+        assert "differs in: operating point" in other.output
+        assert "Traceback" not in other.output
         done = today("rsna_det.predict", *written.KILLED_PREDICTION, "out=out/killed_prediction", folder=folder)
         assert done.status == 0, done.output
         self.assert_same_boxes(out, folder / "out" / "prediction")
@@ -236,6 +244,7 @@ class TestPrediction:
         done = today("rsna_det.predict", *written.PREDICTION, "out=out/prediction", folder=folder)
         assert done.status == 1
         assert "overwrite=true" in done.output
+        assert "Traceback" not in done.output
         assert state(out) == before
 
 
