@@ -227,13 +227,12 @@ class TestPrediction:
         assert 0 < len(part["sizes"]) < len(list((folder / written.COPIED_RADIOGRAPHS).iterdir()))
         for image_id in part["sizes"]:
             damage(folder / written.COPIED_RADIOGRAPHS / f"{image_id}.dcm")
-        other = today(
-            "rsna_det.predict", *written.KILLED_PREDICTION, "out=out/killed_prediction", "cut=0.5", folder=folder
-        )
+        command = ("rsna_det.predict", *written.KILLED_PREDICTION, "out=out/killed_prediction")
+        other = today(*command, "cut=0.5", folder=folder)
         assert other.status == 1
         assert "differs in: operating point" in other.output
         assert "Traceback" not in other.output
-        done = today("rsna_det.predict", *written.KILLED_PREDICTION, "out=out/killed_prediction", folder=folder)
+        done = today(*command, folder=folder)
         assert done.status == 0, done.output
         self.assert_same_boxes(out, folder / "out" / "prediction")
         assert not (out / "parts").exists()
