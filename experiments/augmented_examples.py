@@ -9,13 +9,12 @@ from pathlib import Path
 import yaml
 
 from experiments.reporting.command import FigureReport, main
-from experiments.reporting.labelled import labelled_images, save_picture
+from experiments.reporting.labelled import labelled_images
 from experiments.reporting.study_report import Part
 from rsna_det.config.compose import CONF, build, compose_config
 from rsna_det.config.options import FigureOptions
-from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
+from rsna_det.data.augmentation.examples import Example, rows_with_boxes, save_examples
 from rsna_det.data.augmentation.presets import Augmentation
-from rsna_det.drawing.boxes import sheet
 
 _SIDE = 320
 
@@ -33,16 +32,13 @@ def augmented_parts(options: FigureOptions, folder: Path) -> list[Part]:
     boxed = rows_with_boxes(images, image_id=None, where=root)
     rows = boxed.sample(min(options.radiographs, len(boxed)), random_state=options.seed)
     sets = augmentation_sets()
-    pictures = []
-    for place, (_, row) in enumerate(rows.iterrows()):
-        image, boxes = network_image(row, root=root, side=options.data["image_size"])
-        pictures += [
-            augmented_picture(one, image, boxes, seed=options.seed + place, side=_SIDE) for one in sets.values()
-        ]
-    captions = [*sets] * len(rows)
-    path = save_picture(
-        sheet(pictures, captions=captions, columns=len(sets), side=_SIDE), folder / "augmented_examples.png"
-    )
+    examples = [
+        Example(row=row, augment=augment, seed=options.seed + place, caption=name)
+        for place, (_, row) in enumerate(rows.iterrows())
+        for name, augment in sets.items()
+    ]
+    target, size = folder / "augmented_examples.png", options.data["image_size"]
+    path = save_examples(target, examples, root=root, image_size=size, columns=len(sets), tile=_SIDE)
     text = (
         f"One draw of each set for each radiograph (the seed of the first row is {options.seed}), as the network gets "
         f"it at {options.data['image_size']} px, with the boxes to detect. The sets share their geometric draws: "

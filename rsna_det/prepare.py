@@ -119,21 +119,15 @@ def _show(report: pd.DataFrame, title: str, path: Path) -> None:
 
 def _draw_sheets(options: PrepareOptions, data: RsnaDataModule) -> None:
     """One picture for each augmentation set: a radiograph with its boxes under nine draws (paper, figure 5)."""
-    from PIL import Image
-
-    from rsna_det.data.augmentation.examples import augmented_picture, network_image, rows_with_boxes
-    from rsna_det.drawing.boxes import sheet
+    from rsna_det.data.augmentation.examples import Example, rows_with_boxes, save_examples
 
     data.setup("fit")
     row = rows_with_boxes(data.images, image_id=options.sheet_image, where=data.root).iloc[0]
-    image, boxes = network_image(row, root=data.root, side=data.image_size)
-    for path in sorted((CONF / "augmentation").glob("*.yaml")):
-        augmentation = build(compose_config("train", [f"augmentation={path.stem}"]).augmentation)
-        pictures = [augmented_picture(augmentation, image, boxes, seed=seed, side=TILE) for seed in range(DRAWS)]
-        picture = sheet(pictures, captions=[f"{path.stem} {seed}" for seed in range(DRAWS)], columns=3, side=TILE)
-        target = options.run_dir / f"{path.stem}.png"
-        Image.fromarray(picture).save(target)
-        log.info("%s", target)
+    for name in sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml")):
+        augment = build(compose_config("train", [f"augmentation={name}"]).augmentation)
+        draws = [Example(row=row, augment=augment, seed=seed, caption=f"{name} {seed}") for seed in range(DRAWS)]
+        target = options.run_dir / f"{name}.png"
+        log.info("%s", save_examples(target, draws, root=data.root, image_size=data.image_size, columns=3, tile=TILE))
 
 
 def _path(name: str | None) -> Path | None:

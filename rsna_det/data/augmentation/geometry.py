@@ -21,7 +21,7 @@ _BOX_POINTS = {"corners": _CORNERS, "edge_thirds": _THIRDS}
 
 @dataclass(frozen=True, kw_only=True)
 class WarpLimits:
-    """How far the geometry may go; what a limit means depends on ``draws``.
+    """How far the geometry may go; ``draws`` decides what a limit means.
 
     Attributes:
         draws: "uniform" draws within the limits; "normal" takes scale, rotation and shear as standard deviations.
@@ -68,8 +68,7 @@ class WarpDraw:
 def draw_warp(limits: WarpLimits, generator: np.random.Generator) -> WarpDraw:
     """Draw the geometry of one image.
 
-    Every number is drawn whatever the limits are, so that two presets given one seed differ in nothing but
-    what their limits say.
+    Every number is drawn whatever the limits are, so that two presets with one seed differ only as their limits do.
     """
     unit = generator.uniform(-1, 1, size=4) if limits.draws == "uniform" else generator.standard_normal(4)
     position = generator.uniform(-1, 1, size=(5, 2))
@@ -88,8 +87,8 @@ def draw_warp(limits: WarpLimits, generator: np.random.Generator) -> WarpDraw:
 def source_map(draw: WarpDraw, *, height: int, width: int) -> Float[np.ndarray, "3 3"]:
     """The homography from a point of the augmented image to the point of the source that it shows.
 
-    The draw describes this direction, as in the published code: the image seen is flipped, its corners are
-    shifted, and it is scaled, sheared and rotated about the centre, which lies at the shifted centre of the source.
+    The draw describes this direction, as in the published code: the augmented image is flipped, its corners are
+    shifted, and it is scaled, sheared and rotated about its centre, which lies at the shifted centre of the source.
     """
     angle, slope = np.deg2rad(draw.rotation), np.tan(np.deg2rad(draw.shear))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -131,8 +130,8 @@ def map_boxes(
     """Boxes around the mapped points of boxes, before any clipping.
 
     With ``rule="corners"`` a box is drawn around its four mapped corners; with ``"edge_thirds"`` around the eight
-    points at 1/3 and 2/3 of its edges (paper, section 5.1 and figure 6). The latter grows less under rotation
-    and shear and is just as exact under flips, scales and shifts, since every edge keeps two of its points.
+    points at 1/3 and 2/3 of its edges (paper, section 5.1 and figure 6). The latter grows less under rotation and
+    shear and is just as exact under flips, scales and shifts, since two of the points lie on every edge.
     """
     if len(boxes) == 0:
         return boxes.copy()
@@ -141,7 +140,7 @@ def map_boxes(
 
 
 def box_points(boxes: Float[np.ndarray, "boxes 4"], *, rule: BoxRule) -> Float[np.ndarray, "boxes points 2"]:
-    """The points of boxes' edges that a rule looks at: four corners, or eight thirds."""
+    """The points on the boxes' edges that a rule uses: four corners, or eight thirds."""
     corner, extent = boxes[:, None, :2].astype(np.float64), (boxes[:, 2:] - boxes[:, :2])[:, None].astype(np.float64)
     return np.asarray(corner + extent * _BOX_POINTS[rule], dtype=np.float64)
 

@@ -18,8 +18,9 @@ from rsna_det.data.augmentation.transforms import (
     compose,
     gaussian_blur,
 )
+from rsna_det.errors import InvalidValueError
 
-# Beyond these the numbers mean something else (percent for a fraction, radians for degrees) or boxes fold over.
+# A number outside its range is a slip (percent for a fraction, radians for degrees), or folds boxes over.
 _RANGES: dict[str, tuple[float, float]] = {
     "flip_probability": (0, 1),
     "scale": (0, 0.5),
@@ -48,13 +49,13 @@ _RANGES: dict[str, tuple[float, float]] = {
 class Augmentation:
     """Changes an image and its boxes at random, as a pure function of the image, the boxes and a seed.
 
-    Geometry comes first, then gamma, brightness, salt-and-pepper patches, blur and noise. Numbers that are all zero
-    change nothing at all.
+    Geometry comes first, then gamma, brightness, salt-and-pepper patches, blur and noise. If all numbers are zero,
+    nothing changes at all.
 
     Attributes:
         draws: "uniform" within the limits; "normal" takes scale, rotation, shear and gamma as standard deviations
             without a bound (the published code).
-        boxes_by: a box after the geometry surrounds its mapped "corners", or the mapped points at 1/3 and 2/3 of its
+        boxes_by: after the geometry a box surrounds its mapped "corners", or the mapped points at 1/3 and 2/3 of its
             edges ("edge_thirds": the custom rotation of the paper's figure 6).
         flip_probability: of a horizontal flip.
         scale: limit of each axis' factor, 1 +- scale when uniform, 2^N(0, scale) when normal.
@@ -67,18 +68,18 @@ class Augmentation:
         brightness: limit of what is added, as a fraction of the grey range.
         brightness_probability: of a change of brightness.
         patch_probability: of salt-and-pepper patches.
-        patch_fraction: of the grid's cells that become black or white.
-        patch_grid_min: fewest cells on a side of the grid, as a fraction of the side in pixels.
-        patch_grid_max: most cells, likewise.
+        patch_fraction: of the grid's patches that become black or white.
+        patch_grid_min: fewest patches on a side of the grid, as a fraction of the side in pixels.
+        patch_grid_max: most patches, likewise.
         blur_probability: of a Gaussian blur.
-        blur_sigma: its largest standard deviation, in pixels of the image given.
+        blur_sigma: its largest standard deviation, in pixels of the given image.
         noise_probability: of Gaussian noise.
         noise_deviation: its largest standard deviation, as a fraction of the grey range.
-        minimum_inside: a box of whose area less than this fraction is left inside is dropped; others are clipped.
+        minimum_inside: a box with less than this fraction of its area left inside is dropped; others are clipped.
         fill: grey value of what comes in from outside the image.
 
     Raises:
-        ValueError: for a number outside its range, or an unknown rule.
+        InvalidValueError: a number is outside its range, or a rule is unknown.
     """
 
     draws: Literal["uniform", "normal"]
@@ -116,22 +117,22 @@ class Augmentation:
         """The image and its boxes after one draw.
 
         Args:
-            image: grey values; never written to, and returned itself where nothing changes.
-            boxes: in pixels of the image; an empty array is fine.
-            seed: not negative; the draw follows from it alone.
+            image: grey values; never written to, and returned itself if nothing changes.
+            boxes: in pixels of the image; may be empty.
+            seed: not negative; it alone decides the draw.
 
         Returns:
             The image, of the same size, and the boxes that are left, clipped to it.
         """
         if self._pipeline is None:
             return image, boxes
-        # One seed given to the library would start every transform with the same stream.
+        # A seed given to the library would start every transform with the same stream.
         self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         changed = self._pipeline(image=image, bboxes=boxes)
         return changed["image"], np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
 
     def warp_limits(self) -> WarpLimits:
-        """The limits of the geometry, for drawing from them alone."""
+        """The limits of the geometry, for drawing only that."""
         return WarpLimits(**{entry.name: getattr(self, entry.name) for entry in fields(WarpLimits)})
 
     def _stages(self) -> list[Transform]:
@@ -146,19 +147,20 @@ class Augmentation:
             GaussianNoise(deviation=self.noise_deviation, p=self.noise_probability if self.noise_deviation else 0.0),
         ]
         active = [transform for transform in grey if transform.p > 0]
-        # The library wants a transform that knows of boxes even where only grey values change.
+        # The library needs a transform that knows of boxes even if only grey values change.
         return [warp, *active] if limits.allow_change or active else []
 
     def _check(self) -> None:
         for name, choices in {"draws": get_args(DrawRule), "boxes_by": get_args(BoxRule)}.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"augmentation.{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}")
+                expected = f"choose one of {', '.join(choices)}"
+                raise InvalidValueError(f"augmentation.{name} is {getattr(self, name)!r}; {expected}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:  # NaN fails too
-                raise ValueError(f"augmentation.{name} is {value}; it must lie between {low:g} and {high:g}")
+                raise InvalidValueError(f"augmentation.{name} is {value}; expected {low:g} to {high:g}")
         if not 0 < self.patch_grid_min <= self.patch_grid_max:
-            raise ValueError(
+            raise InvalidValueError(
                 f"augmentation.patch_grid_min is {self.patch_grid_min} and patch_grid_max {self.patch_grid_max}; "
                 "expected 0 < patch_grid_min <= patch_grid_max"
             )

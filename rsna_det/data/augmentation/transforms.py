@@ -1,7 +1,7 @@
 """The augmentations as albumentations transforms: the one module that knows the library; uint8 in, uint8 out.
 
-Geometry is a single transform with a single interpolation. Our own grey-value transforms are those which albumentations
-lacks or draws otherwise.
+Geometry is a single transform with a single interpolation. The grey-value transforms defined here are those that
+albumentations lacks or draws from other distributions.
 """
 
 import os
@@ -24,7 +24,7 @@ from rsna_det.data.augmentation.geometry import (
     warp_image,
 )
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the package index for its version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the package index for newer versions
 import albumentations as A  # noqa: N812
 from albumentations.core.type_definitions import Targets
 
@@ -117,10 +117,10 @@ def _normal_quantiles() -> Float32[np.ndarray, " levels"]:
 
 
 class SaltAndPepperPatches(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Make a fraction of the cells of a coarse grid black or white.
+    """Make a fraction of the patches of a coarse grid black or white.
 
-    The grid has as many cells on a side as a fraction of the image's side in pixels, drawn from ``grid``: cells of
-    five to ten pixels for a fraction of 0.2 to 0.1.
+    The number of patches on a side is a fraction of the image's side in pixels, drawn from ``grid``: 0.1 to 0.2 gives
+    patches of ten to five pixels.
     """
 
     def __init__(self, *, fraction: float, grid: tuple[float, float], p: float) -> None:
@@ -129,7 +129,7 @@ class SaltAndPepperPatches(A.ImageOnlyTransform):  # type: ignore[misc]
         self.grid = grid
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Draw the cells: 0 untouched, 1 pepper, 2 salt."""
+        """Draw the patches: 0 untouched, 1 pepper, 2 salt."""
         height, width = params["shape"][:2]
         share = self.random_generator.uniform(*self.grid)
         cells = (max(1, round(share * height)), max(1, round(share * width)))
@@ -138,7 +138,7 @@ class SaltAndPepperPatches(A.ImageOnlyTransform):  # type: ignore[misc]
         return {"kinds": cv2.resize(kinds, (width, height), interpolation=cv2.INTER_NEAREST)}
 
     def apply(self, img: Grey, kinds: UInt8[np.ndarray, "height width"], **_: object) -> Grey:
-        """Paint the cells."""
+        """Paint the patches."""
         painted = img.copy()
         painted[kinds == 1] = 0
         painted[kinds == 2] = 255
@@ -151,15 +151,15 @@ def brightness(*, limit: float, p: float) -> Transform:
 
 
 def gaussian_blur(*, sigma: float, p: float) -> Transform:
-    """Blur with a Gaussian whose standard deviation is drawn from U(0, sigma), in pixels of the image given."""
+    """Blur with a Gaussian whose standard deviation is drawn from U(0, sigma), in pixels of the given image."""
     return A.GaussianBlur(sigma_limit=(0.0, sigma), blur_limit=0, p=p, strict=True)
 
 
 def compose(transforms: Sequence[Transform], *, minimum_inside: float) -> A.Compose:
     """The transforms in their order, on an image and its boxes in pixels.
 
-    Boxes are clipped to the image, and dropped where less than ``minimum_inside`` of their area is left. The library
-    applies that rule after each transform: it holds for the whole since only one transform is geometric.
+    Boxes are clipped to the image, and dropped if less than ``minimum_inside`` of their area is left. The library
+    applies this rule after each transform; it holds for the whole because only one transform is geometric.
     """
     boxes = A.BboxParams(format="pascal_voc", min_visibility=minimum_inside, clip=True, filter_invalid_bboxes=True)
     return A.Compose(list(transforms), bbox_params=boxes, strict=True)

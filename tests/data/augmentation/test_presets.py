@@ -359,7 +359,7 @@ def test_blur_smooths_without_changing_the_mean() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rotation", -1.0, "augmentation.rotation is -1.0; it must lie between 0 and 45"),
+        ("rotation", -1.0, "augmentation.rotation is -1.0; expected 0 to 45"),
         ("flip_probability", 1.5, "flip_probability"),
         ("scale", float("nan"), "augmentation.scale is nan"),
         ("patch_grid_max", 0.05, "patch_grid_min <= patch_grid_max"),
