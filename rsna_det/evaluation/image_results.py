@@ -15,7 +15,7 @@ from rsna_det.evaluation.statistics.bootstrap import Interval, bootstrap_mean
 from rsna_det.structures import Category, Detections
 
 MANY_BOXES = 4
-"""Images with so many true boxes or more are one kind in :func:`by_number_of_boxes`."""
+"""Images with this many true boxes or more are one kind in :func:`by_number_of_boxes`."""
 
 
 def image_results(

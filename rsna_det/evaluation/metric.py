@@ -63,7 +63,7 @@ def image_scores(
 
     Args:
         hits: of the image's predictions by descending score.
-        num_predictions: of each image: so many of the first count.
+        num_predictions: number of predictions of each image that count, from the first on.
         num_truths: true boxes of each image.
     """
     counts = torch.arange(hits.shape[1], device=hits.device) < num_predictions[:, None]

@@ -88,7 +88,7 @@ def test_the_time_is_that_of_the_first_steps_and_then_of_the_first_epoch(
     assert caplog.messages == [], "every later epoch is logged by its metrics"
 
 
-def test_a_resumed_run_is_timed_anew_for_what_is_left(
+def test_a_resumed_run_is_timed_again_for_its_remaining_epochs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, plan = Clock(monkeypatch), RunPlan(folder="x", every_epoch=False)
