@@ -18,7 +18,7 @@ CHANGEABLE = ("cut", "nms_iou", "relative_cut", "size_rule", "size_scale", "resc
 
 def choose_point(
     members: Sequence[Member],
-    given: OperatingPoint | Path | None,
+    given: OperatingPoint | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> OperatingPoint:
     """The operating point of an ensemble, with what is to be changed of it.

@@ -6,38 +6,40 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
+from rsna_det.config.options import EvaluateOptions, PredictOptions
 from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.errors import ConfigError
+from rsna_det.evaluate.__main__ import evaluate
 from rsna_det.evaluation.operating_point import read_operating_point
 from rsna_det.evaluation.out_of_fold import open_runs
 from rsna_det.evaluation.submission import read_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, RunTables, read_table
-from rsna_det.runs.session import run as evaluate
-from rsna_det.runs.session import run as predict
+from rsna_det.predict.job import predict_files
 from rsna_det.runs.session import run as train
-from tests.short_runs import TRAINING_WARNINGS, configured
+from tests.short_runs import TRAINING_WARNINGS, options_of
 
 pytestmark = TRAINING_WARNINGS
 
 
 def composed(name: str, out: Path, *overrides: str) -> dict[str, float]:
-    """Run an entry point into a folder."""
+    """What a command does with its folder."""
     set_up()
     config = compose_config(name, [f"out={out}", *overrides])
     out.mkdir(exist_ok=True)
     if name == "predict":
-        predict(config)
+        predict_files(check_config(config, PredictOptions))
         return {}
     config.run_dir = str(out)
-    return evaluate(config)
+    return evaluate(check_config(config, EvaluateOptions))
 
 
 def go_all_the_way(root: Path, folder: Path, *overrides: str) -> tuple[dict[str, float], dict[str, float]]:
     """Train, evaluate the run, predict the files that it was validated on, evaluate that: the numbers of both."""
     run = folder / "run"
-    train(configured(run, root, "trainer.max_epochs=2", "logger=csv", *overrides))
+    train(options_of(root, run, "trainer.max_epochs=2", *overrides))
     of_run = composed("evaluate", folder / "of_run", f"runs={run}", "resamples=20")
     point = read_operating_point(run / "checkpoints" / "operating_point.yaml")
     files = [

@@ -1,9 +1,11 @@
 """From checkpoints and DICOM files to boxes: the scores of training come back, and nothing is lost on the way."""
 
 import errno
+import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,10 +19,12 @@ import pytest
 import torch
 from PIL import Image
 
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
+from rsna_det.config.options import PredictOptions
 from rsna_det.data.cache import decoding_pool
 from rsna_det.data.cache.decoding_pool import Square, read_square
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, DataError, InUseError, ResourceError, RsnaDetError, StorageError
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import (
     OPERATING_POINT,
@@ -30,15 +34,16 @@ from rsna_det.evaluation.operating_point import (
 )
 from rsna_det.evaluation.submission import read_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, TRUTH_SCHEMA, read_table
-from rsna_det.predict import folder as prediction_folder
-from rsna_det.predict import pipeline as inference
+from rsna_det.predict import chunks, finishing, resumable
 from rsna_det.predict.__main__ import main
+from rsna_det.predict.folder import is_finished, write_part
+from rsna_det.predict.job import predict_files
 from rsna_det.predict.members import find_members
 from rsna_det.predict.pictures import PictureTask
-from rsna_det.predict.plan import Result, Settings, plan_chunks
-from rsna_det.runs.session import run
+from rsna_det.predict.plan import Settings, plan_chunks
+from rsna_det.predict.resumable import Result
 from rsna_det.structures import Detections
-from tests.short_runs import TRAINING_WARNINGS
+from tests.short_runs import TRAINING_WARNINGS, environment
 
 NUMBERS = ["x1", "y1", "x2", "y2", "score"]
 
@@ -63,7 +68,7 @@ def predict(out: Path, checkpoints: object, images: object, **options: object) -
     given = {"checkpoints": checkpoints, "images": images, "out": out, "pictures": False, "accelerator": "cpu"}
     for key, value in (given | options).items():
         config[key] = [str(v) for v in value] if isinstance(value, list) else str(value) if key in PATHS else value
-    return run(config)
+    return predict_files(check_config(config, PredictOptions))
 
 
 PATHS = ("checkpoints", "images", "out", "labels", "operating_point")
@@ -113,7 +118,6 @@ def test_everything_that_is_promised_lies_in_the_folder(
     glob = str(runs[0].parent / "*" / "checkpoints" / "epoch_0[01].ckpt")
     result = predict(out, glob, radiographs, pictures=3, labels=synthetic_root / "stage_2_train_labels.csv")
     assert sorted(path.name for path in out.iterdir()) == [
-        ".in_use.lock",
         "detections.parquet",
         "files.csv",
         "images.parquet",
@@ -228,7 +232,7 @@ def clinic(radiographs: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_damaged_file_stops_nothing_and_is_told(runs: list[Path], clinic: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_stops_nothing_and_is_reported(runs: list[Path], clinic: Path, tmp_path: Path) -> None:
     result = predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
     assert list(result.problems) == ["broken"]
     rows = (tmp_path / "out" / "submission.csv").read_text().splitlines()
@@ -248,6 +252,21 @@ def test_processes_find_the_same(
     predict(tmp_path / "processes", checkpoint(runs[0]), clinic, pictures=2, workers=2)
     for name in ("submission.csv", "problems.csv", "pictures/one_IM1.png"):
         assert (tmp_path / "thread" / name).read_bytes() == (tmp_path / "processes" / name).read_bytes()
+
+
+def test_a_killed_process_is_explained(
+    runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding_pool, "_WORTH_A_PROCESS", 2)
+    monkeypatch.setattr(chunks, "read_square", _killed)
+    with pytest.raises(ResourceError, match="fewer workers"):
+        predict(tmp_path / "out", checkpoint(runs[0]), clinic, workers=2)
+
+
+def _killed(path: Path, side: int) -> str:
+    """As the system ends a process that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return f"{path} {side}"
 
 
 def test_a_picture_that_cannot_be_drawn_stops_nothing(
@@ -275,14 +294,14 @@ def test_a_picture_that_cannot_be_drawn_stops_nothing(
 def test_a_radiograph_that_is_gone_when_it_is_drawn(
     runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = inference.draw
+    drawn = resumable.draw
 
     def late(task: PictureTask) -> float | str:
         if task.image_id == "three":
             task.source.unlink()
         return drawn(task)
 
-    monkeypatch.setattr(inference, "draw", late)
+    monkeypatch.setattr(resumable, "draw", late)
     result = predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
     assert list(result.problems) == ["broken"]
     assert list(result.undrawn) == ["three"]
@@ -291,7 +310,7 @@ def test_a_radiograph_that_is_gone_when_it_is_drawn(
     assert "three.dcm: there is no such file" in problems["three"]
 
 
-def test_a_disk_that_is_full_while_drawing_is_told_with_file_and_remedy(
+def test_a_disk_that_is_full_while_drawing_is_reported_with_file_and_remedy(
     runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -300,7 +319,7 @@ def test_a_disk_that_is_full_while_drawing_is_told_with_file_and_remedy(
     with monkeypatch.context() as patched:
         patched.setattr(Image.Image, "save", full)
         with pytest.raises(
-            OSError, match=r"pictures/one_IM1\.png could not be written .*free some space, or draw none"
+            StorageError, match=r"pictures/one_IM1\.png could not be written .*free some space, or draw none"
         ):
             predict(tmp_path / "out", checkpoint(runs[0]), clinic, pictures=True)
     assert list((tmp_path / "out" / "pictures").iterdir()) == []
@@ -313,11 +332,11 @@ def test_a_submission_that_breaks_a_rule_is_none(
     runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(prediction_folder, "detections_of", partial(_grown, prediction_folder.detections_of))
+    monkeypatch.setattr(finishing, "detections_of", partial(_grown, finishing.detections_of))
     with pytest.raises(ValueError, match=r"submission\.unchecked\.csv is not a valid submission"):
         predict(out, checkpoint(runs[0]), clinic)
     assert not (out / "submission.csv").exists()
-    assert not prediction_folder.is_finished(out)
+    assert not is_finished(out)
 
 
 def _grown(detections_of: Callable[..., dict[str, Detections]], *given: object) -> dict[str, Detections]:
@@ -337,8 +356,7 @@ def test_the_command_says_what_is_wrong_by_its_exit_status(
     out = tmp_path / "out"
     glob = f"checkpoints='{runs[0]}/checkpoints/epoch_0[01].ckpt'"
     command = [sys.executable, "-m", "rsna_det.predict", glob, f"images={clinic}", f"out={out}", "accelerator=cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "not predicted: " in done.stderr
     assert "broken.dcm" in done.stderr
@@ -350,20 +368,19 @@ def test_the_command_says_what_is_wrong_by_its_exit_status(
     assert [(out / name).read_text() for name in ("predict.log", ".hydra/overrides.yaml")] == saved
 
 
-class TestGoingOn:
-    """A prediction that was killed, and folders that hold something already."""
+class TestResuming:
+    """An interrupted prediction, and folders that hold something already."""
 
     def killed(self, out: Path, pair: list[Path], images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        """As if the power had gone after two chunks of one image."""
-        write = prediction_folder.write_part
+        """As if the power had failed after two chunks of one image."""
 
         def fail(folder: Path, *, number: int, **options: object) -> object:
             if number == 2:
                 raise RuntimeError("the power went out")
-            return write(folder, number=number, **options)  # type: ignore[arg-type]
+            return write_part(folder, number=number, **options)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patched:
-            patched.setattr(inference, "write_part", fail)
+            patched.setattr(resumable, "write_part", fail)
             with pytest.raises(RuntimeError, match="power"):
                 predict(out, pair, images, batch_size=1, memory_gb=1e-6)
 
@@ -379,7 +396,7 @@ class TestGoingOn:
             read.append(path.name)
             return read_square(path, side)
 
-        monkeypatch.setattr(inference, "read_square", spy)
+        monkeypatch.setattr(chunks, "read_square", spy)
         # More memory than before: the rest is one chunk.
         result = predict(tmp_path / "out", pair, [clinic], batch_size=1)
         assert (read, result.reused) == (["three.dcm", "IM1"], 2)
@@ -395,14 +412,33 @@ class TestGoingOn:
     ) -> None:
         pair = [checkpoint(folder) for folder in runs]
         self.killed(tmp_path / "out", pair, [clinic], monkeypatch)
-        with pytest.raises(FileExistsError, match="unfinished prediction that differs in: operating point; choose"):
+        with pytest.raises(InUseError, match="unfinished prediction that differs in: operating point; choose"):
             predict(tmp_path / "out", pair, [clinic], cut=0.01)
-        with pytest.raises(FileExistsError, match="differs in: checkpoints"):
+        with pytest.raises(InUseError, match="differs in: checkpoints"):
             predict(tmp_path / "out", pair[:1], [clinic])
         (clinic / "three.dcm").touch()
-        with pytest.raises(FileExistsError, match="differs in: images"):
+        with pytest.raises(InUseError, match="differs in: images"):
             predict(tmp_path / "out", pair, [clinic])
         assert predict(tmp_path / "out", pair, [clinic], overwrite=True).reused == 0
+
+    def test_a_damaged_part_is_named_and_can_be_overwritten(
+        self, runs: list[Path], clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out, pair = tmp_path / "out", [checkpoint(folder) for folder in runs]
+        self.killed(out, pair, [clinic], monkeypatch)
+        saved = json.loads((out / "parts" / "fingerprint.json").read_text())
+        assert list(saved) == ["checkpoints", "images", "operating point"]
+        part = out / "parts" / "000001.part.json"
+        sound = part.read_text()
+        for damage in ('{"sizes": {"one_IM1": [64]}, "problems": {}}', '{"sizes": {}}', sound[:-5]):
+            part.write_text(damage)
+            with pytest.raises(DataError, match=r"000001\.part\.json is damaged .*anew with `overwrite=true`"):
+                predict(out, pair, [clinic])
+        part.write_text(sound)
+        (out / "parts" / "fingerprint.json").write_text(json.dumps(saved | {"images": {"count": 4.5}}))
+        with pytest.raises(DataError, match=r"fingerprint\.json is damaged \(images\.count"):
+            predict(out, pair, [clinic])
+        assert predict(out, pair, [clinic], overwrite=True).reused == 0
 
     def test_a_finished_prediction_is_only_replaced_on_demand(
         self, runs: list[Path], clinic: Path, tmp_path: Path
@@ -411,7 +447,7 @@ class TestGoingOn:
         predict(out, checkpoint(runs[0]), clinic, pictures=True)
         (out / "notes.txt").write_text("mine")
         before = (out / "submission.csv").read_text()
-        with pytest.raises(FileExistsError, match="finished prediction: choose another `out`"):
+        with pytest.raises(InUseError, match="finished prediction: choose another `out`"):
             predict(out, checkpoint(runs[0]), clinic, cut=0.5)
         assert (out / "submission.csv").read_text() == before
         predict(out, checkpoint(runs[0]), clinic, cut=0.5, overwrite=True)
@@ -435,10 +471,10 @@ def test_the_operating_point_beside_the_checkpoints_is_used(
     assert (used.cut, used.nms_iou, used.max_candidates) == (0.004, 0.4, 50)
     assert table(tmp_path / "out").groupby("image_id").size().max() <= 50
     assert "nothing was tuned" not in caplog.text
-    assert "cannot be known" in caplog.text
+    assert "cannot tell whether" in caplog.text
 
 
-def test_a_point_chosen_on_single_models_is_told_of_where_an_ensemble_uses_it(
+def test_a_point_chosen_on_single_models_gets_a_warning_in_an_ensemble(
     runs: list[Path], radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     numbers = {"image_size": 64, "score_floor": 0.001, "max_candidates": 50, "nms_iou": 0.3, "relative_cut": 0.0}
@@ -481,7 +517,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises((ValueError, OSError), match=message):
+    with pytest.raises(RsnaDetError, match=message):
         predict(tmp_path / "out", checkpoint(runs[0]), radiographs, **options)
     assert not (tmp_path / "out").exists()
 
@@ -490,4 +526,4 @@ def test_what_is_missing_is_explained() -> None:
     with pytest.raises(
         ConfigError, match=r"checkpoints is not set: .*best\.ckpt(.|\n)*images is not set: give a folder"
     ):
-        run(compose_config("predict", ["out=somewhere"]))
+        check_config(compose_config("predict", ["out=somewhere"]), PredictOptions)
