@@ -12,7 +12,7 @@ from typing import Any
 SCRIPT = """
 import logging, sys
 logging.basicConfig(level=logging.INFO)
-from rsna_det.tracking import wandb_logger
+from rsna_det.runs.tracking import wandb_logger
 import wandb
 logger = wandb_logger(
     mode=sys.argv[1], project="tests", entity=None, group="fold study", job_type="train",
@@ -96,7 +96,7 @@ def refuse(self, address):
     assert self.family == socket.AF_UNIX, f"connects to {address}"
     return connect(self, address)
 connect, socket.socket.connect = socket.socket.connect, refuse
-from rsna_det.tracking import logged_in
+from rsna_det.runs.tracking import logged_in
 print(logged_in())
 os.environ["WANDB_API_KEY"] = 40 * "x"
 print(logged_in())
