@@ -114,7 +114,9 @@ def test_git_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     if git is not None:
         who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         subprocess.run([git, "init", "-q", str(tmp_path)], check=True)
-        subprocess.run([git, "-C", str(tmp_path), *who, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+        (tmp_path / "old.py").touch()
+        subprocess.run([git, "-C", str(tmp_path), "add", "old.py"], check=True)
+        subprocess.run([git, "-C", str(tmp_path), *who, "commit", "-q", "-m", "first"], check=True)
         state = git_state(tmp_path)
         assert state is not None
         assert (len(str(state["commit"])), state["dirty"]) == (40, False)
@@ -122,5 +124,9 @@ def test_git_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         changed = git_state(tmp_path)
         assert changed is not None
         assert changed["dirty"]
+        installed = tmp_path / ".venv"
+        installed.mkdir()
+        (installed / "package.py").touch()
+        assert git_state(installed) is None, "a package installed below a checkout is not of its commit"
     monkeypatch.setenv("PATH", "")
     assert git_state(tmp_path) is None
