@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, locks, JSON, paths and Markdown tables."""
+"""Files on disk: reading with named errors, atomic writes, locks, JSON, paths and tables."""

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 LOCK = ".in_use.lock"
 """Name of the lock's file in a folder that is being written."""
 
-# Whoever only looks at a lock holds it for a moment.
+# A process that only looks at a lock holds it for a moment.
 _ATTEMPTS, _ATTEMPT_SECONDS = 5, 0.2
 _POLL_SECONDS = 0.5
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -98,7 +98,7 @@ def in_use(
 ) -> Iterator[None]:
     """Make a folder and keep other processes from writing into it.
 
-    Where the file system has no locks, a warning says so and the work goes on.
+    Where the file system has no locks, a warning says so and the block runs all the same.
 
     Args:
         folder: of the results.

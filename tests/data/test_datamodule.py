@@ -113,7 +113,7 @@ def test_draws_do_not_depend_on_workers_or_devices_but_on_seed_and_epoch(synthet
     assert shared == reference
 
 
-def test_persistent_workers_draw_anew_every_epoch(synthetic_root: Path) -> None:
+def test_persistent_workers_draw_afresh_every_epoch(synthetic_root: Path) -> None:
     loader = module(synthetic_root, augmentation=preset("heavy"), num_workers=2).train_dataloader()
     epochs = []
     for number in range(2):

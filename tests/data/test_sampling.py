@@ -155,7 +155,7 @@ def expected(epoch: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("at_train_end", [True, False])
-def test_a_resumed_run_goes_on_with_the_draws_of_its_epoch(tmp_path: Path, workers: int, at_train_end: bool) -> None:
+def test_a_resumed_run_keeps_the_draws_of_its_epoch(tmp_path: Path, workers: int, at_train_end: bool) -> None:
     first = train(tmp_path, epochs=2, workers=workers, at_train_end=at_train_end)
     assert first.seen == {0: expected(0), 1: expected(1)}
     again = train(tmp_path, epochs=4, workers=workers, at_train_end=at_train_end, resume=tmp_path / "last.ckpt")

@@ -26,8 +26,8 @@ def test_an_object_is_read(tmp_path: Path) -> None:
 )
 def test_a_damaged_one_is_named_with_the_remedy(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(DataError, match=rf"a\.json is damaged \(.*{message}.*\): train it anew"):
-        read_object(tmp_path / "a.json", needed=["epochs"], remedy="train it anew")
+    with pytest.raises(DataError, match=rf"a\.json is damaged \(.*{message}.*\): train again"):
+        read_object(tmp_path / "a.json", needed=["epochs"], remedy="train again")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

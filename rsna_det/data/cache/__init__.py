@@ -1,1 +1,1 @@
-"""Decoded radiographs in one memory-mapped array: building, index, decoding workers, resizing."""
+"""Decoded radiographs in one memory-mapped array: building, opening, index, decoding workers, resizing."""

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # So many images are written to disk for good at a time: what a killed build loses at most.
 _BLOCK = 256
-# Bytes left free beside the pixels: for the index, and for whoever else writes.
+# Bytes left free beside the pixels: for the index, and for other programs.
 _MARGIN = 32 * 2**20
 
 Progress = Callable[[int, int], None]

@@ -109,7 +109,7 @@ def read_index(file: Path) -> dict[str, Entry]:
 
 
 def write_index(file: Path, entries: Iterable[Entry]) -> None:
-    """Write a whole index at once: it is there complete or not at all.
+    """Write a whole index at once, complete or not at all.
 
     Raises:
         StorageError: the file cannot be written.

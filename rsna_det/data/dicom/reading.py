@@ -23,6 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from rsna_det.data.dicom.display import DisplayError, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from rsna_det.errors import DataError, MissingFileError
 from rsna_det.files.reading import readable
@@ -89,11 +90,16 @@ def read_radiograph(path: Path) -> UInt8[np.ndarray, "height width"]:
         try:
             _check_size(path, dataset)
             _check_format(path, dataset)
-            return to_display(_decode(path, dataset), dataset)
+            display = display_of(dataset)
         except DicomError:
             raise
         except _READ_ERRORS as error:
-            raise _error(path, f"its header makes no sense ({error})", "correct it, or export it again") from error
+            raise _header_error(path, error) from error
+        stored = _decode(path, dataset)
+    try:
+        return to_display(stored, display)
+    except DisplayError as error:
+        raise _header_error(path, error) from error
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -135,6 +141,10 @@ def find_dicoms(folder: Path) -> dict[str, Path]:
 
 def _error(path: Path, found: str, remedy: str) -> DicomError:
     return DicomError(f"{path}: {found}; {remedy}")
+
+
+def _header_error(path: Path, error: Exception) -> DicomError:
+    return _error(path, f"its header makes no sense ({error})", "correct it, or export it again")
 
 
 def _load(path: Path, *, tags: list[str], pixels: bool) -> Dataset:
@@ -181,14 +191,15 @@ def _check_format(path: Path, dataset: Dataset) -> None:
     if not grey and not colour:
         found = f"{photometric} with {dataset.SamplesPerPixel} samples a pixel; expected MONOCHROME1 or MONOCHROME2"
         raise _error(path, found, "export it in grey")
-
-
-def _decode(path: Path, dataset: Dataset) -> np.ndarray:
-    """The stored values of the single frame, [height, width]."""
     syntax = UID(dataset.file_meta.get("TransferSyntaxUID", ""))
     if syntax not in _PLUGINS:
         found = f"transfer syntax {syntax.name or '(none)'}; expected uncompressed, RLE, or a JPEG that Pillow reads"
         raise _error(path, found, "convert it, for instance with `gdcmconv --raw` (GDCM) or `dcmdjpeg` (DCMTK)")
+
+
+def _decode(path: Path, dataset: Dataset) -> np.ndarray:
+    """The stored values of the single frame, [height, width]."""
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
     try:
         dataset.pixel_array_options(decoding_plugin=_PLUGINS[syntax])
         stored = dataset.pixel_array

@@ -1,1 +1,1 @@
-"""Drawn radiographs in the challenge's layout: anatomy, pathology, DICOM files, a data module."""
+"""Drawn radiographs in the challenge's layout: shapes, anatomy, pathology, exposure, DICOM files, a data module."""

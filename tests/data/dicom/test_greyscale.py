@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
+from rsna_det.data.dicom.display import DisplayError, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from tests.properties import examples
 
@@ -32,7 +33,7 @@ def row(*values: int, dtype: type = np.uint16) -> np.ndarray:
 
 
 def shown(stored: np.ndarray, dataset: Dataset) -> list[int]:
-    result = to_display(stored, dataset)
+    result = to_display(stored, display_of(dataset))
     assert result.dtype == np.uint8
     assert result.shape == stored.shape
     return [int(value) for value in result.ravel()]
@@ -40,7 +41,7 @@ def shown(stored: np.ndarray, dataset: Dataset) -> list[int]:
 
 def test_eight_bits_keep_their_values() -> None:
     stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(to_display(stored, header(bits=8)), stored)
+    assert np.array_equal(to_display(stored, display_of(header(bits=8))), stored)
     # A narrow range is not stretched, and the usual rescale by 1 and 0 changes nothing.
     assert shown(row(90, 100, dtype=np.uint8), header(bits=8, RescaleSlope=1, RescaleIntercept=0)) == [90, 100]
 
@@ -89,7 +90,7 @@ def test_a_negative_slope_inverts() -> None:
 
 def test_a_window_over_all_of_eight_bits_changes_nothing() -> None:
     stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(to_display(stored, header(bits=8, WindowCenter=128, WindowWidth=256)), stored)
+    assert np.array_equal(to_display(stored, display_of(header(bits=8, WindowCenter=128, WindowWidth=256))), stored)
 
 
 def test_the_window_acts_after_the_rescale_and_the_first_of_several_counts() -> None:
@@ -191,13 +192,14 @@ def test_modality_lut_comes_first_and_takes_negative_values() -> None:
     [
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "RescaleSlope"),
         ({"RescaleSlope": "1e308", "RescaleIntercept": 5}, "not finite"),
-        ({"WindowCenter": 5, "WindowWidth": float("nan"), "VOILUTFunction": "SIGMOID"}, "not finite"),
-        ({"WindowCenter": 5, "WindowWidth": 0}, "Window Width"),
+        ({"WindowCenter": 5, "WindowWidth": float("nan"), "VOILUTFunction": "SIGMOID"}, "Window Width nan"),
+        ({"WindowCenter": 5, "WindowWidth": 0.5}, "Window Width 0.5; expected a width of 1 or more"),
+        ({"WindowCenter": 5, "WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"}, "expected a width of more than 0"),
         ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "CUBIC"),
         ({"VOILUTSequence": lut([1, 2], count=4, first=0, depth=16)}, "2 of its 4 entries"),
         ({"VOILUTSequence": lut([1, 2], count=2, first=0, depth=7)}, "7 bits"),
     ],
 )
 def test_what_the_standard_forbids_is_an_error(tags: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        to_display(row(1, 2), header(**tags))
+    with pytest.raises(DisplayError, match=message):
+        to_display(row(1, 2), display_of(header(**tags)))

@@ -309,6 +309,16 @@ def test_a_file_that_cannot_be_read_is_called_that(tmp_path: Path, monkeypatch: 
             read(path)
 
 
+def test_an_error_of_our_own_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(reading, "to_display", broken)
+    with pytest.raises(ValueError, match="broadcast") as caught:
+        read_radiograph(write(tmp_path / "a.dcm", smooth()))
+    assert not isinstance(caught.value, DicomError)
+
+
 def test_find_dicoms_maps_ids_to_paths(tmp_path: Path) -> None:
     for name in ["b.dcm", "a.DCM", "c.d.dcm", "._b.dcm", "notes.txt", "b.json"]:
         (tmp_path / name).touch()

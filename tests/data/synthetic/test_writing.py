@@ -69,7 +69,7 @@ def test_a_full_disk_leaves_no_half_folder(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_and_parameters_are_told(tmp_path: Path) -> None:
+def test_progress_is_reported_and_parameters_are_saved(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write_synthetic(root=tmp_path / "data", num_images=3, side=64, seed=1, progress=lambda *counts: told.append(counts))
     assert told == [(1, 3), (2, 3), (3, 3)]
