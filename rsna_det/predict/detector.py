@@ -149,7 +149,7 @@ class Detector:
             InvalidValueError: for an array of another type or shape.
             ResourceError: if the GPU's memory is too small.
         """
-        pixels = _checked(image) if not isinstance(image, str | Path) else read_radiograph(Path(image).expanduser())
+        pixels = read_radiograph(image) if isinstance(image, str | Path) else _checked(image)
         height, width = pixels.shape
         side = self.operating_point.image_size
         square = Square(pixels=fit_square(pixels, side), height=height, width=width, seconds=0.0)

@@ -54,8 +54,8 @@ def finish(
         The boxes of every image, none for an image that could not be read.
 
     Raises:
-        OSError: if something cannot be written.
-        ValueError: if the submission breaks one of the challenge's rules; it then stays under another name.
+        StorageError: if something cannot be written.
+        DataError: if the submission breaks one of the challenge's rules; it then stays under another name.
     """
     sizes = {image_id: size for part in parts for image_id, size in part.sizes.items()}
     problems = {image_id: problem for part in parts for image_id, problem in part.problems.items()} | dict(undrawn)

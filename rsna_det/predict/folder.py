@@ -154,7 +154,7 @@ def write_part(
     """Write the prediction of one chunk; it counts once all of it is written.
 
     Raises:
-        OSError: if it cannot be written.
+        StorageError: if it cannot be written.
     """
     stem = folder / PARTS / f"{number:06d}"
     for name, table in tables.items():

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
-from rsna_det.errors import ConfigError, DataError
+from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.files.paths import matching_paths
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.runs.folder import RunFolder
@@ -146,7 +146,7 @@ def trained_on(member: Member, image_ids: Collection[str]) -> list[str] | None:
     """Those of the images that the member was trained on, sorted; None if its run's truth table is missing."""
     try:
         truth = RunFolder.of_checkpoint(member.path).tables.truth()
-    except (FileNotFoundError, ValueError) as error:
+    except (MissingFileError, DataError) as error:
         log.info("cannot tell whether %s was trained on some of the images: %s", member.path, error)
         return None
     return sorted(set(truth.loc[truth["role"] == "train", "image_id"]) & set(image_ids))

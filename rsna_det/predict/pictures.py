@@ -49,7 +49,7 @@ def draw(task: PictureTask) -> float | str:
         The seconds it took, or what is wrong.
 
     Raises:
-        OSError: if the disk is full; the message names the file and the remedy.
+        StorageError: if the disk is full; the message names the file and the remedy.
     """
     started = time.perf_counter()
     try:

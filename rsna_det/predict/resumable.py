@@ -79,7 +79,7 @@ def predict_into(
         InUseError: if the folder holds another prediction.
         DataError: if a checkpoint or a finished part is damaged.
         ResourceError: if memory is too small for the batch or the workers.
-        OSError: if something cannot be written.
+        StorageError: if something cannot be written.
     """
     wanted = Fingerprint.of(checkpoints=[member.path for member in members], files=files, point=point)
     parts = open_folder(out, wanted=wanted, overwrite=overwrite)

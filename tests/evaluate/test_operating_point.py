@@ -178,7 +178,7 @@ def test_without_a_patient_map_nothing_is_said_of_patients(
     scored(both, synthetic_root, tmp_path / "with", f"patients_csv={synthetic_root / 'patients.csv'}")
     without, known = ((tmp_path / name / "report.md").read_text() for name in ("without", "with"))
     assert (known.count("over true patients"), without.count("over true patients")) == (2, 0)
-    assert without.count("over images (no patient map was given") == 2
+    assert without.count("over images (without a patient map") == 2
 
 
 def test_labels_of_an_unreadable_image_may_lie_anywhere(

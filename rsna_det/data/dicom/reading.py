@@ -69,7 +69,7 @@ class DicomError(DataError):
     """A file that cannot be read as one grey radiograph; the message names the file and the remedy."""
 
 
-def read_radiograph(path: Path) -> UInt8[np.ndarray, "height width"]:
+def read_radiograph(path: str | Path) -> UInt8[np.ndarray, "height width"]:
     """The radiograph as a viewer shows it, in its own size (source pixels).
 
     Takes 8 to 16 bits, signed or not, uncompressed, RLE, or any JPEG that Pillow decodes. Rescale, LUTs, window and
@@ -79,6 +79,7 @@ def read_radiograph(path: Path) -> UInt8[np.ndarray, "height width"]:
     Raises:
         DicomError: the file is missing, damaged, no DICOM file, or holds something other than one grey radiograph.
     """
+    path = Path(path).expanduser()
     # Only pydicom and Pillow warn in here, and only of what does not touch the pixels (a wrong value representation, a
     # padded frame); what does touch them raises.
     with warnings.catch_warnings():
