@@ -9,7 +9,7 @@ from rsna_det.config.options import PredictOptions
 
 
 def check(options: PredictOptions) -> None:
-    """Refuse to write over a prediction.
+    """Refuse to overwrite a prediction.
 
     Raises:
         InUseError: if a finished one lies in the folder.

@@ -40,8 +40,8 @@ class Detector:
     """Detects pneumonia in chest radiographs, with one checkpoint or an ensemble of several.
 
     All members stay in memory. For many files, or an ensemble too large for memory, use the command
-    ``python -m rsna_det.predict``, which decodes on all cores, loads one member at a time and detects the same boxes.
-    For research use only, not for diagnosis.
+    ``python -m rsna_det.predict``, which decodes on all cores and loads one member at a time. It detects the same
+    boxes, to the last digit at the same batch size. For research use only, not for diagnosis.
 
     >>> from rsna_det import Detector
     >>> detector = Detector.from_checkpoints("runs/*/checkpoints/best.ckpt")
@@ -158,8 +158,8 @@ class Detector:
     def predict(self, paths: Iterable[str | Path], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """Predict files one after another, in their order; a damaged file does not stop the others.
 
-        Files are read as results are taken: memory holds two batches, however many files there are. Another batch
-        size may change the last digits of a score, as it changes the order in which a GPU sums.
+        Files are read as results are taken: memory holds two batches, however many files there are. The last digits
+        of a score may depend on the batch size, since one image and several are summed in different orders.
 
         >>> for prediction in detector.predict(["radiograph.dcm", "missing.dcm"]):
         ...     print(prediction.path, prediction.problem or f"{len(prediction.detections.scores)} boxes")

@@ -80,7 +80,7 @@ def test_the_boxes_are_those_of_the_command_to_the_last_digit(
         assert [rows(detector(read_radiograph(file))) for file in files] == expected
 
 
-def test_another_batch_size_changes_the_last_digits_at_most(detector: Detector, files: list[Path]) -> None:
+def test_scores_depend_on_the_batch_size_in_their_last_digits_at_most(detector: Detector, files: list[Path]) -> None:
     for prediction, alone in zip(detector.predict(files, batch_size=5), map(detector, files), strict=True):
         assert prediction.detections is not None
         # The last digit decides between boxes of nearly equal score: not all of them need to be the same.
