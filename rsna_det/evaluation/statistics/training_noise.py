@@ -58,7 +58,7 @@ class TrainingNoise:
         return math.hypot(self.common, self.by_image)
 
     def common_error(self, *seeds: int) -> float:
-        """Standard error of the common part in a mean over a number of seeds; for two numbers, in a difference of means."""
+        """Standard error of the common part in a mean over ``seeds``; of two numbers, in a difference of means."""
         return self.common * math.sqrt(sum(1 / count for count in seeds))
 
     def common_errors(self, *seeds: int, draws: int, seed: int) -> Float64[np.ndarray, " draws"]:
