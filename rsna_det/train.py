@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from rsna_det.config.check import check_config
 from rsna_det.config.command import check_writable
-from rsna_det.config.compose import CONF, compose_config
+from rsna_det.config.compose import CONF, asked_for, compose_config
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
 from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError
@@ -28,20 +28,17 @@ _FLAGS = ("-m", "--multirun", DRY_RUN)
 
 def main() -> None:
     """Start a run, a sweep (``-m``), or resume a run (``resume=last``)."""
-    from rsna_det.runs import resume
-    from rsna_det.studies.plan import requested_study
-
     set_up()
     # Hydra wants no plus for a group in the defaults list; people write it, as for any other group.
     sys.argv = [
         argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
     ]
     arguments = sys.argv[1:]
-    if requested_study(arguments):
+    if asked_for(arguments, "sweep"):
         _start_study(arguments)
         return
     with errors_as_messages():
-        if resume.is_requested(arguments):
+        if asked_for(arguments, "resume"):
             _resume(arguments)
             return
         if DRY_RUN in arguments:
@@ -63,7 +60,6 @@ def _check_command_line(arguments: Sequence[str]) -> None:
 
 def _start_study(arguments: Sequence[str]) -> None:
     """Train the runs of a study that are not finished, and list at the end those that failed."""
-    from rsna_det.runs import resume
     from rsna_det.studies.launchers import check_launcher
     from rsna_det.studies.listing import show
     from rsna_det.studies.plan import plan_study, record_launch
@@ -71,7 +67,7 @@ def _start_study(arguments: Sequence[str]) -> None:
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     with errors_as_messages():
         _check_flags(arguments)
-        if resume.is_requested(overrides):
+        if asked_for(overrides, "resume"):
             raise ConfigError("a study is resumed by the command that started it: leave resume= out")
         study = plan_study(overrides)
         log_errors_to(study.folder / "studies.log")

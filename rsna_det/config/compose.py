@@ -151,6 +151,12 @@ def override_key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
+def asked_for(arguments: Sequence[str], key: str) -> str | None:
+    """The value that a command line gives an option last; None if it gives none, or ``null``."""
+    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]
+    return values[-1] if values and values[-1] not in {"", "null"} else None
+
+
 def _group_names() -> set[str]:
     return {path.name for path in CONF.iterdir() if path.is_dir()}
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rsna_det.config.check import check_config
-from rsna_det.config.compose import closest, compose_config, override_key
+from rsna_det.config.compose import asked_for, closest, compose_config, override_key
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.roles import Role, role_of
 from rsna_det.errors import ConfigError
@@ -21,11 +21,6 @@ _CHANGEABLE = ("trainer", "logger")
 _LOCATING = ("experiment", "paths.runs")
 
 
-def is_requested(arguments: Sequence[str]) -> bool:
-    """Whether the command line asks for a run to be resumed."""
-    return any(_is_resume(argument) for argument in arguments)
-
-
 def saved_run(arguments: Sequence[str]) -> TrainOptions:
     """The saved options of the run that ``resume=`` names, with the changes that the command line asks for.
 
@@ -35,8 +30,8 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     Raises:
         ConfigError: if there is no such run, it has no checkpoint, or something else is to be changed.
     """
-    value = next(argument for argument in arguments if _is_resume(argument)).partition("=")[2]
-    others = [argument for argument in arguments if not _is_resume(argument)]
+    value = str(asked_for(arguments, "resume"))
+    others = [argument for argument in arguments if not argument.startswith("resume=")]
     folder = _last_run(others) if value == "last" else RunFolder(Path(value).expanduser())
     config = folder.config()
     if not folder.last_checkpoint.is_file():
@@ -54,10 +49,6 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
             f"start a new run with trainer.max_epochs={longer}"
         )
     return options
-
-
-def _is_resume(argument: str) -> bool:
-    return argument.startswith("resume=") and argument not in {"resume=null", "resume="}
 
 
 def _last_run(overrides: Sequence[str]) -> RunFolder:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rsna_det.config.check import check_config
-from rsna_det.config.compose import CONF, closest, compose_config
+from rsna_det.config.compose import CONF, asked_for, closest, compose_config
 from rsna_det.config.devices import check_processes
 from rsna_det.config.options import Component, TrainOptions
 from rsna_det.errors import ConfigError
@@ -75,12 +75,6 @@ def study_names() -> list[str]:
     return sorted(path.stem for path in (CONF / "sweep").glob("*.yaml") if path.stem != "base")
 
 
-def requested_study(arguments: Sequence[str]) -> str | None:
-    """The study that a command line names with ``sweep=``."""
-    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("sweep=")]
-    return named[-1] if named and named[-1] not in {"", "null"} else None
-
-
 def plan_study(overrides: Sequence[str]) -> Study:
     """Compose and check every run of a study.
 
@@ -91,7 +85,7 @@ def plan_study(overrides: Sequence[str]) -> Study:
     Raises:
         ConfigError: for an unknown study, an override that does not fit, or a run that cannot start.
     """
-    name = requested_study(overrides)
+    name = asked_for(overrides, "sweep")
     if name not in study_names():
         raise ConfigError(f"there is no study {name}{closest(str(name), study_names())}")
     runs: dict[str, StudyRun] = {}

@@ -12,15 +12,17 @@ import pytest
 import torch
 
 import rsna_det
-from rsna_det import Detections, Detector, Prediction, challenge_map, read_radiograph
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.options import PredictOptions
-from rsna_det.data.dicom.reading import DicomError
+from rsna_det.data.dicom.reading import DicomError, read_radiograph
 from rsna_det.errors import InvalidValueError, MissingFileError, ResourceError
+from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import OperatingPoint, write_operating_point
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table
+from rsna_det.predict.detector import Detector, Prediction
 from rsna_det.predict.job import predict_files
+from rsna_det.structures import Detections
 from tests.checkpoints import write_checkpoint
 from tests.short_runs import TRAINING_WARNINGS, environment
 

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig
 
 from rsna_det import train
-from rsna_det.config.compose import CONF
+from rsna_det.config.compose import CONF, asked_for
 from rsna_det.config.console import set_up
 from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError, ResourceError
@@ -21,7 +21,7 @@ from rsna_det.runs.records import Result
 from rsna_det.runs.resume import saved_run
 from rsna_det.studies import __main__ as studies
 from rsna_det.studies.launchers import check_launcher
-from rsna_det.studies.plan import launched_study, plan_study, record_launch, requested_study, study_names
+from rsna_det.studies.plan import launched_study, plan_study, record_launch, study_names
 from rsna_det.studies.worker import RunFailedError, state_of, work_on
 from tests.short_runs import composed, environment
 from tests.short_runs import short_run as _short_run
@@ -82,7 +82,7 @@ def test_what_cannot_run_is_said_before_anything_does() -> None:
         plan_study(["sweep=augmentation"])
     with pytest.raises(ConfigError, match=r"trainer\.max_epochs"):
         plan_study(["sweep=negatives", "data.root=somewhere", "trainer.max_epoch=3"])
-    assert requested_study(["-m", "sweep=null"]) is None
+    assert asked_for(["-m", "sweep=null"], "sweep") is None
 
 
 def test_a_fold_that_is_not_there_is_said_before_anything_trains(synthetic_root: Path) -> None:
