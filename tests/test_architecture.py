@@ -30,7 +30,7 @@ def importers(name: str) -> list[str]:
         ("albumentations", ["data/augmentation/transforms.py"]),
         ("wandb", ["runs/tracking.py"]),
         ("wandb_workspaces", ["dashboard.py"]),
-        ("pydicom", ["data/dicom/greyscale.py", "data/dicom/reading.py", "data/synthetic/writing.py"]),
+        ("pydicom", ["data/dicom/display.py", "data/dicom/reading.py", "data/synthetic/dicom_file.py"]),
         (
             "pickle",
             ["models/weights.py", "training/checkpoint_io.py"],
