@@ -42,7 +42,7 @@ OPTIONS: Mapping[str, Any] = {
 """The commands whose options are composed as they are written, and the type of each."""
 
 SMALL: Mapping[str, Sequence[str]] = {
-    "rsna_det.train": [*short_run(DATA), "data.num_folds=2", "paths.runs=runs"],
+    "rsna_det.train": [*short_run(DATA), "paths.runs=runs"],
     "rsna_det.prepare": ["data.image_size=64", "workers=1"],
     "rsna_det.evaluate": ["resamples=50"],
     "rsna_det.predict": ["pictures=1", "workers=1"],
@@ -53,7 +53,7 @@ SMALL: Mapping[str, Sequence[str]] = {
 }
 """Small settings by module: they take the place of the command's own, or are added."""
 
-SMALL_STUDIES: Mapping[str, Sequence[str]] = {"augmentations": ["experiment=no_aug,light_aug"], "p2": ["seed=0"]}
+SMALL_STUDIES: Mapping[str, Sequence[str]] = {"augmentations": ["experiment=no_aug,light_aug"], "p2": ["seed=0", "data.fold=0"]}
 SMALL_SWEEP = ["data.fold=0,1"]
 
 WHERE: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -119,12 +119,12 @@ def with_small_settings(document: str, module: str, arguments: Sequence[str]) ->
     """A command's arguments with small settings in place of its own."""
     small = [*WHERE.get(document, {}).get(module, SMALL.get(module, []))]
     if module == "rsna_det.train":
-        if any(word.startswith("resume=") for word in arguments):
+        if any(word.startswith(("resume=", "--help", "--cfg")) for word in arguments):
             return list(arguments)
         small = [*SMALL[module], *WHERE.get(document, {}).get(module, [])]
     if "-m" in arguments:
         study = next((word.partition("=")[2] for word in arguments if word.startswith("+sweep=")), "")
-        small += SMALL_STUDIES.get(study, []) if study else SMALL_SWEEP
+        small += ["data.num_folds=2", *(SMALL_STUDIES.get(study, []) if study else SMALL_SWEEP)]
     keys = {override_key(override) for override in small}
     kept = [word for word in arguments if not _replaced(word, keys)]
     last = {override_key(override): override for override in small}
