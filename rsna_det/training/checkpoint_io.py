@@ -8,7 +8,7 @@ from zipfile import is_zipfile
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from rsna_det.errors import DataError, MissingFileError, StorageError
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.files.atomic import whole_file
 
 _REMEDY = "free some space or set `paths.runs` to another disk, then resume with `resume=last`"
@@ -40,7 +40,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             except RuntimeError as error:
                 if not any(sign in str(error) for sign in _FAILED_WRITE):
                     raise
-                raise StorageError(str(error).partition("\n")[0]) from error
+                # whole_file names the checkpoint and the remedy.
+                raise OSError(str(error).partition("\n")[0]) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

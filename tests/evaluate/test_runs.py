@@ -237,8 +237,8 @@ def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], t
     change_truth(copied[0], true_patient=lambda truth: "image:" + truth["image_id"])
     numbers = evaluated(tmp_path / "out", f"runs={copied[0]}")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "a 95% bootstrap over images (no patient map was given: " in text
-    assert "random splits of the images (no patient map was given: " in text
+    assert "a 95% bootstrap over images (without a patient map " in text
+    assert "random splits of the images (without a patient map " in text
     assert "chosen on one half of the images" in text
     assert "true patients |" not in text.replace("true patients | - |", "")
     assert "over true patients" not in text
@@ -248,7 +248,7 @@ def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], t
 def test_what_intervals_are_over_is_said_in_words() -> None:
     assert units_in_words(pd.Series(["p1", "p1", "image"])) == "true patients"
     assert units_in_words(pd.Series(["p1", "image:b", "p1"])).startswith("true patients (1 of 3 images are not in the")
-    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (no patient map was given")
+    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (without a patient map each")
 
 
 def test_globs_find_runs_and_leave_out_what_has_no_tables(
@@ -274,7 +274,7 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "ids=a"], "ids would not act with runs="),
         (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would not act with predictions="),
         (["runs={run}", "splits=many"], "splits is 'many'"),
-        (["runs={run}", "splits=0"], "one split or more"),
+        (["runs={run}", "splits=0"], "expected 1 split of the patients or more, got 0"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told(
@@ -300,12 +300,12 @@ def test_a_point_where_nothing_is_right_is_told(
 ) -> None:
     out = tmp_path / "out"
     evaluated(out, f"runs={copied[0]}")
-    assert "mAP of all cells is 0" not in (out / "report.md").read_text() + caplog.text
+    assert "mAP of the grid is 0" not in (out / "report.md").read_text() + caplog.text
     # Every image has one true box, where no detection can be.
     change_truth(copied[0], boxes=lambda truth: [[[1000.0, 1000.0, 1001.0, 1001.0]]] * len(truth))
     assert evaluated(out, f"runs={copied[0]}")["map"] == 0
     for text in (caplog.text, (out / "report.md").read_text()):
-        assert "he highest mAP of all cells is 0: no box is right" in text
+        assert "he highest mAP of the grid is 0: no grid point has a true positive" in text
 
 
 def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
         (GOOD, 'patientId,PredictionString\n"a', "not a CSV"),
     ],
 )
-def test_every_rule_is_held(old: str, new: str, message: str, tmp_path: Path) -> None:
+def test_every_rule_is_checked(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert message in problems(tmp_path, GOOD.replace(old, new), sizes={"a": (1024, 1024)})
 
 

@@ -63,7 +63,7 @@ def test_probabilities_keep_the_order_of_the_categories(tmp_path: Path) -> None:
     assert frame.loc["b", "candidates_before_cap"] == 2
 
 
-def test_a_model_without_the_global_head_says_nothing_of_images() -> None:
+def test_a_model_without_the_global_head_has_no_probabilities() -> None:
     table = images_table(image_ids=["b", "a"], batch=two_images(), probabilities=None)
     assert table["p_opacity"].null_count == 2
 

@@ -119,7 +119,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         ("legacy_xception", "load_state_dict_from_url", URLError("offline"), "https://github.com"),
     ],
 )
-def test_failed_download_says_the_remedy(
+def test_a_failed_download_names_the_remedy(
     monkeypatch: pytest.MonkeyPatch, name: str, loader: str, failure: OSError, source: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:

@@ -18,7 +18,7 @@ def test_what_is_logged_of_an_epoch_ends_in_one_row(tmp_path: Path) -> None:
     assert written.to_numpy().tolist() == [[0, 5, 2.0, 0.1], [1, 10, 1.0, 0.2]]
 
 
-def test_a_run_that_goes_on_keeps_finished_epochs_and_drops_later_ones(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_finished_epochs_and_drops_later_ones(tmp_path: Path) -> None:
     path = str(tmp_path / "metrics.csv")
     first = EpochTable(path=path)
     for epoch in range(3):

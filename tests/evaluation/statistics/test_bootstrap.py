@@ -42,7 +42,7 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert 0.74 <= held[0.8] / 300 <= 0.86
 
 
-def test_images_that_are_alike_make_the_interval_wider() -> None:
+def test_correlated_images_make_the_interval_wider() -> None:
     rng = np.random.default_rng(71)
     owner = np.repeat(np.arange(80), 5)
     alike = rng.normal(0, 1, size=80)[owner] + rng.normal(0, 0.1, size=400)
@@ -158,7 +158,7 @@ def test_the_difference_by_an_independent_loop() -> None:
     assert found.high == pytest.approx(oracle.percentile(differences, 0.975), abs=0.08 * width)
 
 
-def test_a_true_shift_is_found_and_pairing_finds_it() -> None:
+def test_pairing_detects_a_true_shift() -> None:
     rng = np.random.default_rng(77)
     first, patients = simulated(rng, patients=150, spread=0.3)
     second = first + 0.02 + rng.normal(0, 0.05, size=len(first))
@@ -170,7 +170,7 @@ def test_a_true_shift_is_found_and_pairing_finds_it() -> None:
     assert alone[0].high > alone[1].low  # their own intervals overlap
 
 
-def test_no_difference_is_found_as_often_as_chance_finds_one() -> None:
+def test_false_positives_are_as_frequent_as_chance() -> None:
     rng = np.random.default_rng(78)
     values, outside = [], 0
     for seed in range(150):

@@ -127,7 +127,7 @@ def test_training_noise_widens_what_patients_alone_leave_narrow() -> None:
 
 
 @pytest.mark.parametrize("common", [0.0, 0.02])
-def test_false_positives_are_as_rare_as_promised_with_three_seeds(common: float) -> None:
+def test_false_positives_keep_their_level_with_three_seeds(common: float) -> None:
     """Two equal methods whose runs differ on single images, and on all images alike or not."""
     generator = np.random.default_rng(4)
     patients = [str(i // 2) for i in range(80)]
