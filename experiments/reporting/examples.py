@@ -95,7 +95,7 @@ def example_groups(variants: Sequence[VariantDetections], images: pd.DataFrame, 
             [-confidence, -settled.mean(axis=0)],
         ),
         "Where the variants differ most": (
-            "The widest spread of the image score over the variants; it is 1 here if it does not count for the mAP.",
+            "The widest spread of the image score over the variants; 1 is taken where it does not count for the mAP.",
             settled.std(axis=0) > 0,
             [-confidence, -settled.std(axis=0)],
         ),

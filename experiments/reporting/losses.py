@@ -33,7 +33,7 @@ _SAME_IMAGES = (
 )
 _EPOCHS = Style(formats={"mean": partial(number, decimals=1)})
 _DIFFERENCES = Style(
-    headings={"difference, mean": "mean difference", "lower in": "runs with a lower loss than the baseline"}
+    headings={"difference, mean": "mean difference", "lower in": "runs with a lower loss"}
 )
 
 

@@ -87,12 +87,12 @@ def _own_sections(report: OperatingReport) -> Sequence[str]:
 
 
 def _explained(report: OperatingReport) -> str:
+    units = units_in_words(report.results["true_patient"])
     return (
-        f"The interval of the mAP is a 95% bootstrap over {units_in_words(report.results['true_patient'])}. It "
-        "includes neither training noise nor the choice of the operating point on the same images. A true box is found "
-        "if a detection has an IoU above 0.40 with it. FROC, COCO's AP, the AUCs and the calibration use all detections "
-        f"after NMS, without the score threshold. A sensitivity of {NONE} is out of reach: all detections together "
-        "have fewer false positives."
+        f"The interval of the mAP is a 95% bootstrap over {units}. It includes neither training noise nor the choice "
+        "of the operating point on the same images. A true box is found if a detection has an IoU above 0.40 with it. "
+        "FROC, COCO's AP, the AUCs and the calibration use all detections after NMS, without the score threshold. A "
+        f"sensitivity of {NONE} is out of reach: all detections together have fewer false positives."
     )
 
 
@@ -132,8 +132,10 @@ def _by_kind(table: pd.DataFrame, kind: str) -> str:
 
 
 def _bins(calibration: pd.DataFrame) -> pd.DataFrame:
-    scores = [f"{low:.1f} to {high:.1f}" for low, high in zip(calibration["low"], calibration["high"], strict=True)]
-    return pd.DataFrame({"score": scores, **calibration[["detections", "mean_score", "precision"]]})
+    """The bins that hold detections, each with its scores as text."""
+    filled = calibration[calibration["detections"] > 0]
+    scores = [f"{low:.1f} to {high:.1f}" for low, high in zip(filled["low"], filled["high"], strict=True)]
+    return pd.DataFrame({"score": scores, **filled[["detections", "mean_score", "precision"]]}).reset_index(drop=True)
 
 
 def _without_nan(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,13 +127,13 @@ def _sections(scores: RunScores) -> dict[str, str]:
     units = units_in_words(scores.joined.images["true_patient"])
     splits = len(scores.selection) // 2
     return {
-        "Runs": _runs(scores),
-        "Operating point": _operating_point(scores),
         "Honest and optimistic mAP": f"{_choices(scores)}\n\n{_HONEST.format(splits=splits, units=units)}",
+        "Operating point": _operating_point(scores),
         "Epochs and thresholds": (
             "![score thresholds](figure_8_score_cuts.png)\n\n![NMS IoUs](figure_8_nms_ious.png)\n\n"
             "grid.csv has every grid point."
         ),
+        "Runs": _runs(scores),
     }
 
 

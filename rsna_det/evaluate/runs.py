@@ -80,11 +80,12 @@ def _measure(
     cuts: Sequence[float],
 ) -> RunScores:
     grid = _grid(options, joined, point, cuts)
+    nms_iou = point.nms_iou if options.nms_iou is None else options.nms_iou
     fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
     allowed = restricted(
         grid,
         epochs=None if options.epoch is None else [options.epoch],
-        nms_ious=None if options.choose_nms_iou else [_value(options.nms_iou, point.nms_iou)],
+        nms_ious=None if options.choose_nms_iou else [nms_iou],
         cuts=None if options.cut is None else [options.cut],
     )
     chosen = best_point(allowed, group=0)
@@ -135,10 +136,6 @@ def _grid(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cu
 
 def _with(values: Sequence[float], *more: float | None) -> list[float]:
     return sorted({*values, *(value for value in more if value is not None)})
-
-
-def _value(given: float | None, otherwise: float) -> float:
-    return otherwise if given is None else given
 
 
 def _save_point(point: OperatingPoint, chosen_on: dict[str, Any], place: Path) -> None:
