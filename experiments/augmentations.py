@@ -15,8 +15,8 @@ REPORT = StudyReport(
         "no_aug": "no augmentation",
         "light_aug": "light augmentation",
         "heavy_aug": "heavy augmentation",
-        "heavy_aug_customrot": "heavy, boxes by edge thirds",
-        "heavy_aug_norot": "heavy, no rotation",
+        "heavy_aug_customrot": "heavy with edge-third boxes",
+        "heavy_aug_norot": "heavy without rotation",
     },
     paper={
         "no_aug": 0.246127,

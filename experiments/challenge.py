@@ -25,7 +25,7 @@ STUDY = StudyReport(
     title="The ensemble (table 4)",
     option="name",
     baseline="heavy_aug_customrot",
-    labels={"heavy_aug_customrot": "heavy augmentation, boxes by edge thirds"},
+    labels={"heavy_aug_customrot": "heavy with edge-third boxes"},
 )
 """Table 4's study has one variant and no comparison: it is reported here."""
 

@@ -32,9 +32,7 @@ _SAME_IMAGES = (
     "a fold. The folds do not repeat one experiment, so their spread is not a standard error."
 )
 _EPOCHS = Style(formats={"mean": partial(number, decimals=1)})
-_DIFFERENCES = Style(
-    headings={"difference, mean": "mean difference", "lower in": "runs with a lower loss"}
-)
+_DIFFERENCES = Style(headings={"difference, mean": "mean difference", "lower in": "runs with a lower loss"})
 
 
 def read_losses(variants: Sequence[Variant]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from rsna_det.drawing.tables import number, with_interval
 from rsna_det.evaluate.report import operating_point_table, readable_markdown
 from rsna_det.evaluation.operating_point import OperatingPoint
 from rsna_det.evaluation.operating_report import OperatingReport
-from rsna_det.files.markdown import markdown_table
+from rsna_det.files.tables import markdown_table
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,6 @@ from experiments.reporting.report import main
 from experiments.reporting.run_table import comparability_caveats, options_by_variant, run_table
 from experiments.reporting.runs import compared, finished_variants, variant_name
 from experiments.reporting.study_report import StudyReport
-from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.studies.plan import plan_study, study_names
@@ -142,7 +141,9 @@ def test_a_report_takes_only_where_studies_are(
 ) -> None:
     for idle in ("seed=5", "negatives"):
         monkeypatch.setattr(sys, "argv", ["experiments.negatives", idle])
-        with pytest.raises(SystemExit, match=f"{idle} would have no effect on a report, which takes paths.studies=<folder>"):
+        with pytest.raises(
+            SystemExit, match=f"{idle} would have no effect on a report, which takes paths.studies=<folder>"
+        ):
             main(report_of("negatives"))
     monkeypatch.setattr(sys, "argv", ["experiments.negatives", "--help"])
     with pytest.raises(SystemExit, match="0"):
