@@ -2,10 +2,10 @@
 
 import importlib
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,20 @@ from experiments.reporting.report import main
 from experiments.reporting.run_table import comparability_caveats, options_by_variant, run_table
 from experiments.reporting.runs import compared, finished_variants, variant_name
 from experiments.reporting.study_report import StudyReport
+from rsna_det.config.check import check_config
+from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
+from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.studies.plan import plan_study, study_names
-from tests.short_runs import short_run
+from tests.short_runs import environment, short_run
 
 EXPERIMENTS = Path(str(experiments.__file__)).parent
 MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "REPORT = " in path.read_text())
+
+
+def options_from(overrides: Sequence[str]) -> TrainOptions:
+    return check_config(compose_config("train", [*overrides, "run_dir=."]), TrainOptions)
 
 
 def report_of(module: str) -> StudyReport:
@@ -39,8 +46,7 @@ def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("studies")
     options = short_run(synthetic_root, "data.num_folds=2", f"paths.studies={folder}")
     command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    subprocess.run(command, check=True, capture_output=True, env=clean)
+    subprocess.run(command, check=True, capture_output=True, env=environment())
     return folder
 
 
@@ -50,7 +56,7 @@ def test_every_module_names_what_its_study_varies(module: str, synthetic_root: P
     assert report.study == module
     set_up()
     study = plan_study([f"sweep={module}", f"data.root={synthetic_root}", "data.fold=0"])
-    values = {variant_name(_options(run.overrides), report.option) for run in study.runs}
+    values = {variant_name(options_from(run.overrides), report.option) for run in study.runs}
     assert len({report.label(value) for value in values}) == len(values)
     assert len(values) > 1
     assert report.baseline in values
@@ -111,7 +117,13 @@ def test_all_started_studies_get_their_pages(studies: Path, tmp_path: Path, monk
     shutil.rmtree(tmp_path / "negatives" / "report", ignore_errors=True)
     # Another study that was started and has no run yet.
     (tmp_path / "p2" / "launches").mkdir(parents=True)
-    record = {"overrides": ["sweep=p2"], "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}]}
+    record = {
+        "started": "2026-01-01T00:00:00+00:00",
+        "host": "here",
+        "pid": 1,
+        "overrides": ["sweep=p2"],
+        "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}],
+    }
     (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text(json.dumps(record))
     monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
     with pytest.raises(SystemExit, match="no report of p2"):
@@ -130,10 +142,41 @@ def test_a_damaged_study_does_not_keep_others_from_their_pages(
         experiments.report.main()
     assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
     assert "2026-01-01.json is damaged" in caplog.text
+    assert "2026-01-01.json is damaged" in (tmp_path / "report.log").read_text()
     result = next((tmp_path / "negatives").glob("*/result.json"))
     result.write_text("{")
     with pytest.raises(DataError, match=rf"{result.parent.name}/result\.json is damaged"):
         finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
+def test_a_bug_in_one_study_does_not_keep_others_from_their_pages(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    write = experiments.report.write_study
+
+    def fails_on_p2(report: StudyReport, places: Sequence[str]) -> Path:
+        if report.study == "p2":
+            raise ZeroDivisionError("a bug")
+        return write(report, places)
+
+    monkeypatch.setattr(experiments.report, "write_study", fails_on_p2)
+    monkeypatch.setattr(sys, "argv", ["experiments.report", "p2", "negatives", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+    log = (tmp_path / "report.log").read_text()
+    assert "Traceback" in log
+    assert "in fails_on_p2" in log
+
+
+def test_a_variant_is_called_by_what_it_is() -> None:
+    assert report_of("dropout").label("0.5") == "dropout 0.5"
+    assert report_of("dropout").label("0") == "no dropout"
+    assert report_of("p2").label("[3, 4, 5, 6, 7]") == "without P2"
+    # Also a variant that only a command line made.
+    assert report_of("p2").label("[4, 5, 6, 7]") == "pyramid levels [4, 5, 6, 7]"
+    assert report_of("encoders").label("convnext_tiny") == "convnext_tiny"
 
 
 def test_a_report_takes_only_where_studies_are(
