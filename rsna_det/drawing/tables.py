@@ -92,7 +92,8 @@ def p_value(value: float) -> str:
         return NONE
     if value < _SMALLEST_P:
         return f"< {_SMALLEST_P:g}"
-    return f"{value:.{max(2, 1 - math.floor(math.log10(value)))}f}"
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:.{max(2, 1 - math.floor(math.log10(rounded)))}f}"
 
 
 def duration(seconds: float) -> str:

@@ -126,7 +126,7 @@ def test_curves_are_means_where_all_folds_have_a_value(variants: list[Variant], 
     part = loss_curves(STUDY, variants, tmp_path)
     assert part.figure is not None
     assert is_picture(part.figure)
-    assert "box-regression loss of fold 0" in part.text
+    assert "box regression loss of fold 0" in part.text
     assert len(set(variant_colours([str(i) for i in range(10)]).values())) == 10
 
 

@@ -88,7 +88,8 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
         assert folds[0] <= row["map"] <= folds[1]
     assert rows["map"].max() > 0
     assert "all images" in sentences
-    assert "one seed" in sentences
+    assert "Training noise is not included" in sentences
+    assert "there is 1" in sentences
     assert "the mean over 20 random splits in both directions" in sentences
 
 
