@@ -136,7 +136,7 @@ def _comparison(report: StudyReport, result: StudyResult, folder: Path) -> Part:
         style=Style(
             headings={
                 "difference": f"difference from {baseline}",
-                **{name: f"mAP, {name}" for name in result.table if str(name).startswith("fold ")},
+                **{name: f"mAP, {name}" for name in map(str, result.table.columns) if name.startswith("fold ")},
             }
         ),
     )

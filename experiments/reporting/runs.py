@@ -133,12 +133,12 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
 def _sentences(comparison: Comparison, images: pd.DataFrame) -> str:
     if not comparison.table["map"].max() > 0:
         return "No variant has a true positive: there is nothing to compare."
+    units = units_in_words(images["true_patient"])
     return (
         f"{conclusion(comparison, folds=images['fold'].nunique())}\n\nEvery variant's epoch and score threshold are "
-        "chosen on one half of the true patients, and its mAP is measured on the other half: the mean over "
-        f"{SPLITS} random splits in both directions. Differences are paired over the same images. Intervals are 95% "
-        f"bootstraps over {units_in_words(images['true_patient'])}; they take the chosen epochs and "
-        "thresholds as given."
+        f"chosen on one half of the {units.partition(' (')[0]}, and its mAP is measured on the other half: the mean "
+        f"over {SPLITS} random splits in both directions. Differences are paired over the same images. Intervals are "
+        f"95% bootstraps over {units}; they take the chosen epochs and thresholds as given."
     )
 
 

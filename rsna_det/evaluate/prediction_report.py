@@ -104,7 +104,8 @@ def show(report: OperatingReport, rules: pd.DataFrame, folder: Path) -> None:
         folder: of the report.
     """
     numbers, point = report.numbers, report.point
-    rows = {f"mAP, {row.method}": with_interval(row.map, row.map_low, row.map_high) for row in rules.itertuples()}
+    scores = rules.set_index("method")[["map", "map_low", "map_high"]].astype(float)
+    rows = {f"mAP, {method}": with_interval(*row) for method, *row in scores.itertuples(name=None)}
     rows |= {
         "operating point": f"score threshold {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
         "sensitivity": number(report.sensitivity),

@@ -19,7 +19,7 @@ RULES = pd.DataFrame(
         "map_low": [0.21, 0.2],
         "map_high": [0.29, 0.28],
         "more_than_mean": [0.0, -0.01],
-        "more_low": [0.0, -0.0155],
+        "more_low": [0.0, -0.0156],
         "more_high": [0.0, -0.002],
     }
 )

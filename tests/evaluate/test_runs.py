@@ -238,8 +238,8 @@ def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], t
     change_truth(copied[0], true_patient=lambda truth: "image:" + truth["image_id"])
     numbers = evaluated(tmp_path / "out", f"runs={copied[0]}")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "a 95% bootstrap over images (no patient map was given: " in text
-    assert "random splits of the images (no patient map was given: " in text
+    assert "a 95% bootstrap over images (without a patient map " in text
+    assert "random splits of the images (without a patient map " in text
     assert "chosen on one half of the images" in text
     assert "true patients |" not in text.replace("true patients | - |", "")
     assert "over true patients" not in text
@@ -249,7 +249,7 @@ def test_without_a_patient_map_nothing_is_said_of_patients(copied: list[Path], t
 def test_what_intervals_are_over_is_said_in_words() -> None:
     assert units_in_words(pd.Series(["p1", "p1", "image"])) == "true patients"
     assert units_in_words(pd.Series(["p1", "image:b", "p1"])).startswith("true patients (1 of 3 images are not in the")
-    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (no patient map was given")
+    assert units_in_words(pd.Series(["image:a", "image:b"])).startswith("images (without a patient map")
 
 
 def test_globs_find_runs_and_leave_out_what_has_no_tables(
@@ -270,12 +270,12 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
         (["runs={run}", "epoch=7"], r"epoch is 7; every run has tables of the epochs \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
-        (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
+        (["runs={run}", "size_rule=percentile"], "needs the head outputs of an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
         (["runs={run}", "ids=a"], "ids would have no effect with runs="),
         (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would have no effect with predictions="),
         (["runs={run}", "splits=many"], "splits is 'many'"),
-        (["runs={run}", "splits=0"], "one split or more"),
+        (["runs={run}", "splits=0"], "expected 1 split of the patients or more"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
