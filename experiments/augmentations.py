@@ -11,6 +11,13 @@ REPORT = StudyReport(
     title="Augmentation sets (table 3, figure 7)",
     option="name",
     baseline="no_aug",
+    labels={
+        "no_aug": "no augmentation",
+        "light_aug": "light augmentation",
+        "heavy_aug": "heavy augmentation",
+        "heavy_aug_customrot": "heavy with edge-third boxes",
+        "heavy_aug_norot": "heavy without rotation",
+    },
     paper={
         "no_aug": 0.246127,
         "light_aug": 0.254429,

@@ -11,7 +11,8 @@ REPORT = StudyReport(
     title="Dropout on the global output (figure 4)",
     option="model.dropout_global",
     baseline="0",
-    paper={},
+    labels={"0": "no dropout"},
+    other_labels="dropout {}",
     parts=(
         loss_curves,
         partial(

@@ -1,6 +1,6 @@
-"""Figure 6: a rotated box drawn around its corners, and around the thirds of its edges; with how much each grows.
+"""Figure 6: the upright box around a rotated one's corners, or around the thirds of its edges; how much each grows.
 
-``python -m experiments.edge_third_rotation``; with ``data.root=<folder of the labels>`` also for the boxes of the data.
+``python -m experiments.edge_third_rotation``; ``data.root=<folder of the labels>`` adds the boxes of the data.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,13 @@ from experiments.reporting.study_report import Part
 from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.geometry import BoxRule, WarpDraw, box_points, map_boxes, map_points, source_map
 from rsna_det.drawing.figures import save_figure
+from rsna_det.errors import DataError
 
 RULES: dict[BoxRule, str] = {"corners": "around the corners", "edge_thirds": "around the thirds of the edges"}
 ANGLES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 15.0)
 """In degrees; the light set rotates by up to 5, the heavy ones by up to 6."""
 
-SHAPES = {"square": (0.2, 0.2), "twice as high as wide": (0.15, 0.3)}
+SHAPES = {"square": (0.2, 0.2), "twice as tall as wide": (0.15, 0.3)}
 """Width and height as shares of the image's side."""
 
 _DRAWN_ANGLE = 15.0
@@ -32,11 +33,10 @@ _SIDE = 1024
 
 
 def rotation_parts(options: FigureOptions, folder: Path) -> list[Part]:
-    """The two rules drawn, and the growth of boxes by angle.
+    """A drawing of the two rules, and the growth of boxes by angle.
 
     Raises:
-        FileNotFoundError: if a table of labels is not there.
-        ValueError: if the labels are damaged or have no boxes.
+        RsnaDetError: if the labels are missing or damaged, or have no boxes.
     """
     shapes = {name: _centred(*sides) for name, sides in SHAPES.items()}
     if options.data:
@@ -45,11 +45,11 @@ def rotation_parts(options: FigureOptions, folder: Path) -> list[Part]:
     path = folder / "edge_third_rotation.png"
     _draw(path)
     text = (
-        f"A box rotated by {_DRAWN_ANGLE:g} degrees, more than any set does, to be seen: dashed as labelled, "
-        "grey as rotated, and the upright box that is trained on. Around the corners it holds all of the rotated box, "
-        "and more. Around the points at 1/3 and 2/3 of each edge it cuts the corners off.\n\nThe table has the area of "
-        "the new box as a multiple of the labelled one's, before anything is clipped to the image; both rules leave a "
-        "box that is not rotated as it is."
+        f"A box rotated by {_DRAWN_ANGLE:g} degrees (more than in any augmentation set, to show the effect). Dashed: "
+        "the labelled box. Grey: the box rotated with the image. Red: the upright box that the network is trained on. "
+        "Around the corners it contains the whole rotated box, and more. Around the points at 1/3 and 2/3 of each edge "
+        "it cuts the corners off.\n\nThe table gives the area of the new box as a multiple of the labelled box's, "
+        "before clipping to the image. Without rotation both rules leave a box as it is."
     )
     return [
         Part(
@@ -70,14 +70,14 @@ def growth_table(shapes: dict[str, Float[np.ndarray, "_ 4"]], angles: Sequence[f
         angles: in degrees.
 
     Returns:
-        One row an angle: ``angle (degrees)``, and for each shape and rule the area as a multiple of what it was.
+        One row per angle: ``angle (degrees)``, and for each shape and rule the growth of the area, as a factor.
 
     Raises:
-        ValueError: if a shape has no boxes.
+        DataError: if a shape has no boxes.
     """
     empty = [name for name, boxes in shapes.items() if not len(boxes)]
     if empty:
-        raise ValueError(f"{', '.join(empty)}: there are no boxes to rotate")
+        raise DataError(f"{', '.join(empty)}: there are no boxes to rotate")
     rows = []
     for angle in angles:
         row = {"angle (degrees)": angle}
@@ -94,7 +94,7 @@ def _centred(width: float, height: float) -> Float[np.ndarray, "1 4"]:
 
 
 def _rotation(angle: float) -> Float[np.ndarray, "3 3"]:
-    """From the labelled image to the rotated one, as the augmentation does it."""
+    """From the labelled image to the rotated one, as in the augmentation."""
     draw = WarpDraw(
         flip=False, scale=(1.0, 1.0), rotation=angle, shear=0.0, shift=(0.0, 0.0), corner_shifts=np.zeros((4, 2))
     )
@@ -128,7 +128,7 @@ def _draw_rule(axes: Axes, box: Float[np.ndarray, "1 4"], new: Float[np.ndarray,
     points = map_points(box_points(box, rule=rule), rotation)[0]
     axes.add_patch(_rectangle(box[0], edgecolor="black", linestyle="--", zorder=3, label="as labelled"))
     axes.add_patch(Polygon(corners, facecolor="0.85", edgecolor="0.5", label="rotated"))
-    axes.plot(*points.T, "o", color="tab:blue", label="points that the new box is drawn around")
+    axes.plot(*points.T, "o", color="tab:blue", label="points that the new box encloses")
     axes.add_patch(_rectangle(new[0], edgecolor="tab:red", linewidth=2, label="new box"))
     margin = 0.18 * _SIDE
     axes.set(xlim=(margin, _SIDE - margin), ylim=(_SIDE - margin, margin), aspect="equal", xticks=[], yticks=[])

@@ -1,4 +1,4 @@
-"""Figure 2: encoders. The paper shows losses; this compares what counts, the score, and sets both against the cost."""
+"""Figure 2: encoders. The paper shows losses; this compares scores, and plots losses against cost."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.reporting.costs import cost_row, mean_lowest, variant_cost
+from experiments.reporting.costs import cost_row, mean_lowest_loss, variant_cost
 from experiments.reporting.curves import variant_colours
 from experiments.reporting.losses import LOSSES, loss_curves, lowest_epochs, lowest_losses, lowest_of_runs, read_losses
 from experiments.reporting.report import main
@@ -19,17 +19,17 @@ _CLAIM = (
     'accuracy and complexity" (section 4.3; figure 2 shows one loss of one fold).'
 )
 _SHOWN = ("box_class", "box_regression")
-_COSTS = ("parameters (millions)", "GFLOPs an image")
+_COSTS = ("parameters (millions)", "GFLOPs per image")
 
 
 def cost_of_encoders(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:
     """Lowest validation losses against parameters and operations.
 
     Raises:
-        ConfigError: if a run's losses or configuration are missing.
+        RsnaDetError: if a run's losses or configuration are missing or damaged.
     """
     lowest = lowest_of_runs(read_losses(variants))
-    means = {name: mean_lowest(lowest, variants, name) for name in LOSSES if name != "loss"}
+    means = {name: mean_lowest_loss(lowest, variants, name) for name in LOSSES if name != "loss"}
     rows = [
         {"variant": report.label(variant.name)}
         | cost_row(variant_cost(variant))
@@ -40,10 +40,10 @@ def cost_of_encoders(report: StudyReport, variants: Sequence[Variant], folder: P
     path = folder / f"{report.study}_cost.png"
     _draw(table, {name: means[name] for name in _SHOWN}, [variant.name for variant in variants], path)
     text = (
-        f"The paper: {_CLAIM}\n\nLosses are means over folds of each run's lowest; the figure's bars reach from the "
-        "lowest to the highest fold. Parameters and operations are of the network as it was trained, counted from its "
-        "configuration: a multiplication and an addition are two operations, and the pyramid and the heads, the same "
-        "for all, come on top of the encoder. Activations are what a forward pass in float32 keeps for the backward."
+        f"The paper: {_CLAIM}\n\nA loss is the lowest over a run's epochs, averaged over runs; the bars in the figure "
+        "span the runs. Parameters and operations are counted from the configuration of the trained network. A "
+        "multiplication and an addition are two operations. The pyramid and the heads, the same for every variant, "
+        "come on top of the encoder. Activations are what a forward pass in float32 keeps for the backward pass."
     )
     return Part(
         name=f"{report.study}_cost", title="Losses against cost (figure 2)", text=text, table=table, figure=path
@@ -71,7 +71,7 @@ def _draw(table: pd.DataFrame, means: dict[str, pd.DataFrame], names: list[str],
     for axes, cost in zip(panels[-1], _COSTS, strict=True):
         axes.set_xlabel(cost)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    figure.suptitle("Lowest validation losses against cost, mean and range over folds")
+    figure.suptitle("Lowest validation losses against cost, mean and range over runs")
     save_figure(figure, path)
 
 
@@ -80,7 +80,21 @@ REPORT = StudyReport(
     title="Encoders (figure 2)",
     option="encoder.name",
     baseline="resnet50",
-    paper={},
+    labels={
+        "legacy_xception": "Xception",
+        "nasnetamobile": "NASNet-A Mobile",
+        "nasnetalarge": "NASNet-A Large",
+        "pnasnet5large": "PNASNet-5 Large",
+        "resnet34": "ResNet-34",
+        "resnet50": "ResNet-50",
+        "resnet101": "ResNet-101",
+        "legacy_seresnext50_32x4d": "SE-ResNeXt-50",
+        "legacy_seresnext101_32x4d": "SE-ResNeXt-101",
+        "legacy_senet154": "SENet-154",
+        "dpn92": "DPN-92",
+        "inception_resnet_v2": "Inception-ResNet-v2",
+        "tf_efficientnet_lite0": "EfficientNet-Lite0",
+    },
     parts=(
         loss_curves,
         cost_of_encoders,

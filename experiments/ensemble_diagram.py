@@ -1,11 +1,11 @@
-"""Figure 9: how checkpoints of all folds become one set of boxes, with the numbers of the actual configuration.
+"""Figure 9: how the checkpoints of all folds make one set of boxes, with the numbers of an actual ensemble.
 
-``python -m experiments.ensemble_diagram predictions=<folder of a prediction>`` draws that prediction's ensemble;
-without it, that of the study ``ensemble`` as it was last started or would be.
+``python -m experiments.ensemble_diagram predictions=<folder of a prediction>`` draws the ensemble of that prediction;
+without it, that of the study ``ensemble`` as last started, or as configured.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,30 +17,32 @@ from matplotlib.patches import FancyBboxPatch
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.study_report import Part
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, build, compose_config
-from rsna_det.config.options import FigureOptions
+from rsna_det.config.options import FigureOptions, TrainOptions
 from rsna_det.drawing.figures import save_figure
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, DataError
+from rsna_det.evaluate.report import operating_point_table
 from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
 from rsna_det.models.ensemble import HIGH, LOW
 from rsna_det.predict.folder import MEMBERS
 from rsna_det.studies.plan import LAUNCHES, launched_study
 
 _STUDY = "ensemble"
-# So many epochs of a fold are named one by one.
+# More epochs of a fold than this are given as a range.
 _LISTED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """What the diagram shows.
+    """An ensemble to draw.
 
     Attributes:
         name: of the experiment.
         checkpoints: epochs of the members of each fold.
-        point: how boxes are made of them.
-        decided: whether the size rule is that of a prediction; in a study it is still to be chosen.
-        source: where the numbers come from, for the text.
+        point: the operating point.
+        decided: whether the size rule was chosen, as in a prediction; for a study it is still open.
+        source: of the numbers, for the text.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Ensemble:
 
     @property
     def members(self) -> int:
-        """Checkpoints in all."""
+        """Number of checkpoints."""
         return sum(map(len, self.checkpoints.values()))
 
 
@@ -59,16 +61,15 @@ def diagram_parts(options: FigureOptions, folder: Path) -> list[Part]:
     """The diagram, and its numbers as a table.
 
     Raises:
-        ConfigError: if ``predictions`` is no folder of a prediction.
-        ValueError: if one of its files is damaged.
+        RsnaDetError: if ``predictions`` is not the folder of a prediction, or one of its files is damaged.
     """
     found = _of_prediction(options.predictions) if options.predictions else _of_study(options)
     path = folder / "ensemble_diagram.png"
     _draw(found, path)
     text = (
-        f'Numbers of {found.source}. The paper combines "the outputs from the same model for 4 cross-validation folds '
-        'and several checkpoints" before NMS (section 7). Its "NMS thresholds" between 0.45 and 1 (section 6) are, in '
-        "its published code, five times the score cut; the IoU of its NMS is 0.05 throughout."
+        f'The numbers are those of {found.source}. The paper combines "the outputs from the same model for 4 '
+        'cross-validation folds and several checkpoints" before NMS (section 7). Its "NMS thresholds" between 0.45 and '
+        "1 (section 6) are five times the score threshold in its published code, where the NMS IoU is always 0.05."
     )
     return [
         Part(
@@ -84,54 +85,58 @@ def diagram_parts(options: FigureOptions, folder: Path) -> list[Part]:
 def _of_prediction(source: Path) -> Ensemble:
     if not (source / OPERATING_POINT).is_file() or not (source / MEMBERS).is_file():
         raise ConfigError(
-            f"predictions={source} is no folder of a prediction: it lacks {OPERATING_POINT} or {MEMBERS}; make one "
-            "with `python -m rsna_det.predict checkpoints=<files> images=<folder> out=<folder>`"
+            f"predictions={source} is not the folder of a prediction: it lacks {OPERATING_POINT} or {MEMBERS}; make "
+            "one with `python -m rsna_det.predict checkpoints=<files> images=<folder> out=<folder>`"
         )
-    members = pd.read_csv(source / MEMBERS)
-    folds = {int(str(fold)): sorted(own["epoch"].astype(int)) for fold, own in members.groupby("fold")}
-    names = " and ".join(sorted(set(members["name"].astype(str))))
+    members = _members(source / MEMBERS)
+    folds = {int(str(fold)): sorted(own["epoch"]) for fold, own in members.groupby("fold")}
+    names = " and ".join(sorted(set(members["name"])))
     point = read_operating_point(source / OPERATING_POINT)
     return Ensemble(name=names, checkpoints=folds, point=point, decided=True, source=f"the prediction {source}")
 
 
+def _members(path: Path) -> pd.DataFrame:
+    try:
+        members = pd.read_csv(path).astype({"name": str, "fold": int, "epoch": int})
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is not the table of an ensemble's members ({error}): predict again") from error
+    if members.empty:
+        raise DataError(f"{path} has no rows: predict again")
+    return members
+
+
 def _of_study(options: FigureOptions) -> Ensemble:
-    """Of the study's last start; of its configuration where there was none."""
-    places = [f"paths.studies='{options.paths.studies}'"]
+    """The ensemble of the study as last started, or as configured if it never was."""
     if list((options.paths.studies / _STUDY / LAUNCHES).glob("*.json")):
-        study = launched_study(_STUDY, places)
-        trains = [compose_config("train", run.overrides) for run in study.runs]
-        folds = {train.data.fold: range(train.trainer.max_epochs) for train in trains}
-        train, source = trains[0], f"the study {_STUDY} as it was last started, a checkpoint an epoch"
+        study = launched_study(_STUDY, [f"paths.studies='{options.paths.studies}'"])
+        runs = [_options(run.overrides) for run in study.runs]
+        source = f"the study {_STUDY} as last started, one checkpoint per epoch"
     else:
-        params = yaml.safe_load((CONF / "sweep" / f"{_STUDY}.yaml").read_text(encoding="utf-8"))["hydra"]["sweeper"]
-        train = compose_config("train", [f"{key}={value}" for key, value in params["params"].items()])
-        folds = {fold: range(train.trainer.max_epochs) for fold in range(train.data.num_folds)}
-        source = f"conf/sweep/{_STUDY}.yaml, a checkpoint an epoch; the study has not been started"
-    point = OperatingPoint.of_run(decoding=build(train.decoding), image_size=train.data.image_size)
-    return Ensemble(name=train.name, checkpoints=folds, point=point, decided=False, source=source)
+        study_file = CONF / "sweep" / f"{_STUDY}.yaml"
+        params = yaml.safe_load(study_file.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
+        first = _options([f"{key}={value}" for key, value in params.items()])
+        runs = [replace(first, data=first.data | {"fold": fold}) for fold in range(first.data["num_folds"])]
+        source = f"conf/sweep/{_STUDY}.yaml, one checkpoint per epoch; the study has not been started"
+    folds = {run.data["fold"]: range(run.trainer["max_epochs"]) for run in runs}
+    point = OperatingPoint.of_run(decoding=build(runs[0].decoding), image_size=runs[0].data["image_size"])
+    return Ensemble(name=runs[0].name, checkpoints=folds, point=point, decided=False, source=source)
+
+
+def _options(overrides: Sequence[str]) -> TrainOptions:
+    """The options of a run of which only the method matters."""
+    return check_config(compose_config("train", ["data.root=.", *overrides, "run_dir=."]), TrainOptions)
 
 
 def _table(found: Ensemble) -> pd.DataFrame:
-    point = found.point
-    rows = {
-        "experiment": found.name,
-        "folds": str(len(found.checkpoints)),
-        "checkpoints in all": str(found.members),
-        "side of the network's image (px)": f"{point.image_size}",
-        "score above which a box is a candidate": f"{point.score_floor:g}",
-        "candidates of an image": f"{point.max_candidates}",
-        "IoU of NMS": f"{point.nms_iou:g}",
-        "share of an image's best score": f"{point.relative_cut:g}",
-        "score cut": f"{point.cut:g}",
-        "size rule": point.size_rule if found.decided else "to be chosen",
-        "spread taken off by the percentile rule": f"{point.size_scale:g}",
-        "factor of the re-scaling rule": f"{point.rescale_factor:g}",
-    }
-    return pd.DataFrame(rows.items(), columns=["what", "value"])
+    settings = operating_point_table(found.point)
+    if not found.decided:
+        settings.loc[settings["setting"] == "size rule", "value"] = "not chosen yet"
+    ours = {"experiment": found.name, "folds": str(len(found.checkpoints)), "checkpoints": str(found.members)}
+    return pd.concat([pd.DataFrame([*ours.items()], columns=settings.columns), settings], ignore_index=True)
 
 
 def _draw(found: Ensemble, path: Path) -> None:
-    """Left to right: image, members, their mean, candidates, NMS and cuts, boxes."""
+    """Left to right: radiograph, members, their mean, candidates, NMS and thresholds, boxes."""
     figure = Figure(figsize=(14, 1.9 + 0.85 * max(3, len(found.checkpoints))), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(0, 100), ylim=(0, 100))
@@ -155,23 +160,23 @@ def _draw(found: Ensemble, path: Path) -> None:
 
 
 def _steps(found: Ensemble) -> list[tuple[str, str]]:
-    """Text and colour of the boxes after the members."""
+    """Text and colour of the steps after the members."""
     point = found.point
-    # What a prediction does not use is not shown; before it is chosen all rules are.
+    # A prediction shows the size rule that it uses, a study all of them.
     percentile = (
         f"\n\nrule percentile:\ndw, dh = p{LOW * 100:g} +\n{point.size_scale:g} (p{LOW * 100:g} - p{HIGH * 100:g})"
     )
-    rescale = f"\n\nrule re-scaled:\nwidth and height\ntimes {point.rescale_factor:g}"
+    rescale = f"\n\nrule rescale:\nwidth and height\ntimes {point.rescale_factor:g}"
     relative = f"at least {point.relative_cut:g} of\nthe image's best score"
-    none = "\n\nrule none:\nsizes as they are"
+    none = "\n\nrule none:\nsizes unchanged"
     shown = (point.size_rule,) if found.decided else SIZE_RULES
     mean = (
-        "head outputs averaged\nfor each anchor\n\nscores, global class:\nas probabilities\n\nbox deltas:\nas numbers"
+        "mean of the head\noutputs of each anchor\n\nscores, global class:\nas probabilities\n\nbox deltas:\nas numbers"
     )
     return [
         (mean + (percentile if "percentile" in shown else ""), "#e3f1df"),
         (
-            f"decoding\n\nscore above {point.score_floor:g}\n\nthe best {point.max_candidates}\nof an image",
+            f"decoding\n\nscore above {point.score_floor:g}\n\nbest {point.max_candidates}\nof each image",
             "#fdf0d5",
         ),
         (
@@ -193,7 +198,7 @@ def _member_text(fold: int, epochs: Sequence[int]) -> str:
 
 
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> FancyBboxPatch:
-    """A rounded box about a centre, in percent of the picture."""
+    """A rounded box around a centre, in percent of the picture."""
     style = "round,pad=0,rounding_size=0.8"
     patch = FancyBboxPatch(
         (x - width / 2, y - height / 2), width, height, boxstyle=style, facecolor=colour, edgecolor="0.35"
@@ -204,7 +209,7 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str,
 
 
 def _arrow(axes: Axes, left: FancyBboxPatch, right: FancyBboxPatch, *, level: bool = False) -> None:
-    """From the right edge of one box to the left edge of another, at its middle or at the first one's height."""
+    """From the right edge of one box to the left edge of another: to its middle, or level with the first."""
     start = (left.get_x() + left.get_width(), left.get_y() + left.get_height() / 2)
     middle = right.get_y() + right.get_height() / 2
     inside = min(max(start[1], right.get_y() + 2), right.get_y() + right.get_height() - 2)

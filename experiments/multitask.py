@@ -11,8 +11,7 @@ REPORT = StudyReport(
     title="With and without the global output (figure 3)",
     option="model.global_head",
     baseline="False",
-    paper={},
-    label={"True": "global output", "False": "no global output"}.__getitem__,
+    labels={"True": "with global output", "False": "without global output"},
     parts=(
         loss_curves,
         partial(

@@ -1,4 +1,4 @@
-"""Section 4.2: an encoder pre-trained on ImageNet, or none."""
+"""Section 4.2: an encoder pre-trained on ImageNet, or from random weights."""
 
 from functools import partial
 
@@ -8,11 +8,10 @@ from experiments.reporting.study_report import StudyReport
 
 REPORT = StudyReport(
     study="pretraining",
-    title="Pre-trained on ImageNet or not (section 4.2, figure 4)",
+    title="Encoder pre-trained on ImageNet, or random weights (section 4.2, figure 4)",
     option="encoder.pretrained",
     baseline="False",
-    paper={},
-    label={"True": "pre-trained", "False": "from random weights"}.__getitem__,
+    labels={"True": "ImageNet weights", "False": "random weights"},
     parts=(
         loss_curves,
         partial(

@@ -1,4 +1,4 @@
-"""Section 5: 256 or 512 px, and what 1,024 px would cost."""
+"""Section 5: images of 256 or 512 px, and what 1,024 px would cost."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,11 +22,10 @@ _FULL_SIDE = 1024
 
 
 def cost_of_resolution(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:  # noqa: ARG001
-    """Seconds an epoch as measured, operations and activation memory as counted, for each side.
+    """Measured seconds per epoch, counted operations and activation memory, for each side.
 
     Raises:
-        ConfigError: if the baseline is missing, or its configuration.
-        ValueError: if a run's record of its times is damaged.
+        RsnaDetError: if a run's configuration or provenance is missing or damaged.
     """
     runs = {int(variant.name): variant for variant in variants}
     base = runs[int(report.baseline)]
@@ -34,38 +33,37 @@ def cost_of_resolution(report: StudyReport, variants: Sequence[Variant], folder:
     for side in sorted({*_SIDES, *runs}):
         seconds, device = epoch_seconds(runs[side]) if side in runs else (np.nan, "")
         counted = cost_row(variant_cost(runs.get(side, base), image_size=side))
-        rows.append({"side (px)": side, "seconds an epoch": seconds, "device": device or "not trained"} | counted)
+        rows.append({"side (px)": side, "seconds per epoch": seconds, "device": device or "not trained"} | counted)
         devices.append(device)
     table = pd.DataFrame(rows)
     reference = table.set_index("side (px)").loc[int(report.baseline)]
-    for name in ("seconds an epoch", "GFLOPs an image", "activations (MiB an image)"):
-        table[f"{name}, times that of {report.baseline} px"] = table[name] / reference[name]
+    for name in ("seconds per epoch", "GFLOPs per image", "activations (MiB per image)"):
+        table[f"{name}, ratio to {report.baseline} px"] = table[name] / reference[name]
     text = (
-        f"The paper: {_CLAIM} The challenge's files are {_FULL_SIDE:,} x {_FULL_SIDE:,} px; larger ones are the "
-        f"archive's that they were made from, so that {_FULL_SIDE:,} px is all there is to use.\n\nSeconds are medians "
-        "over all epochs, validation included, as the runs wrote them down; operations and the memory that a forward "
-        "pass in float32 keeps for the backward one are counted from the runs' own configuration, and need no training."
+        f"The paper: {_CLAIM} The challenge's files are {_FULL_SIDE:,} x {_FULL_SIDE:,} px, made from larger ones of a "
+        f"public archive: {_FULL_SIDE:,} px is the full resolution here.\n\nSeconds are medians over the epochs of all "
+        "runs, validation included. Operations and activations (what a forward pass in float32 keeps for the backward "
+        "pass) are counted from the configuration, without training."
     )
     if len({device for device in devices if device}) > 1:
-        text += " **The sides were trained on different devices: their seconds cannot be held against each other.**"
-    return Part(name=f"{report.study}_cost", title="Cost of the resolution", text=text, table=table)
+        text += " **The sides were trained on different devices: do not compare their seconds.**"
+    return Part(name=f"{report.study}_cost", title="Cost of the image size", text=text, table=table)
 
 
 REPORT = StudyReport(
     study="resolution",
-    title="Side of the images (section 5)",
+    title="Image size (section 5)",
     option="data.image_size",
     baseline="512",
-    paper={},
-    label="{} px".format,
+    other_labels="{} px",
     parts=(
         cost_of_resolution,
         loss_curves,
         partial(
             lowest_losses,
             claim=_CLAIM,
-            caution="Anchors have the same size in network pixels at every side, so that other boxes and more anchors "
-            "are positive at 512 px than at 256: losses of two sides are not of the same task, the score is.",
+            caution="Losses at two sides are not comparable: anchors have fixed sizes in network pixels, so more "
+            "anchors, and those of other boxes, are positive at 512 px than at 256. The mAP is comparable.",
         ),
         lowest_epochs,
     ),

@@ -1,6 +1,6 @@
-"""Table 1 with images and boxes apart, and figure 1: radiographs of each category with their boxes.
+"""Table 1, with images and boxes counted separately, and figure 1: radiographs of each category with their boxes.
 
-``python -m experiments.samples data.root=<challenge folder>``; a folder of the tables alone gives table 1 alone.
+``python -m experiments.samples data.root=<challenge folder>``; a folder without images gives table 1 alone.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from rsna_det.config.options import FigureOptions
 from rsna_det.data.augmentation.examples import labelled_picture, network_image
 from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.drawing.boxes import sheet
+from rsna_det.errors import InvalidValueError
 from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 PAPER = {Category.OPACITY: 9555, Category.ABNORMAL: 11821, Category.NORMAL: 8851}
@@ -29,24 +30,23 @@ _SIDE = 416
 
 
 def sample_parts(options: FigureOptions, folder: Path) -> list[Part]:
-    """Table 1, and figure 1 where there are images.
+    """Table 1, and figure 1 if there are images.
 
     Raises:
-        FileNotFoundError: if a table of labels is not there.
-        ValueError: if labels or a file are damaged.
+        RsnaDetError: if labels or an image are missing or damaged, or ``radiographs`` is below 1.
     """
     root, images = labelled_images(options.data)
     has_images = (root / IMAGES_DIR).is_dir()
     table = class_table(images, known_patients=options.data["patients_csv"] is not None)
     parts = [_table_part(table, root=root)]
     if has_images:
-        shown = chosen(images, count=options.radiographs, seed=options.seed)
+        shown = random_images(images, count=options.radiographs, seed=options.seed)
         parts.append(_figure_part(shown, root=root, side=_SIDE, columns=options.radiographs, folder=folder))
     else:
         parts[0] = Part(
             name=parts[0].name,
             title=parts[0].title,
-            text=f"{parts[0].text}\n\n{root} has no {IMAGES_DIR}/: figure 1 is left out.",
+            text=f"{parts[0].text}\n\n{root} has no {IMAGES_DIR}/, so figure 1 is left out.",
             table=table,
         )
     return parts
@@ -60,9 +60,9 @@ def class_table(images: pd.DataFrame, *, known_patients: bool) -> pd.DataFrame:
         known_patients: whether a map from image to true patient was given.
 
     Returns:
-        One row a category in the paper's order, and their total: ``class``, ``target``, ``images``, ``share of the
-        images``, ``boxes``, ``rows of the table of boxes`` (an image without boxes has one), ``true patients`` (of
-        images with a known one; NaN without a map) and ``paper, patients``.
+        One row per category in the paper's order, and their total: ``class``, ``target``, ``images``, ``share of the
+        images``, ``boxes``, ``rows of the table of boxes`` (one for an image without boxes), ``true patients`` (of
+        images whose patient is known; NaN without a map) and ``paper, patients``.
     """
     rows = []
     for category in (*PAPER, None):
@@ -84,27 +84,32 @@ def class_table(images: pd.DataFrame, *, known_patients: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def chosen(images: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
-    """So many images of each category drawn at random, in figure 1's order; all of a category that has fewer.
+def random_images(images: pd.DataFrame, *, count: int, seed: int) -> pd.DataFrame:
+    """Images of each category drawn at random, in figure 1's order.
+
+    Args:
+        images: of :func:`rsna_det.data.labels.reading.read_labels`.
+        count: of each category; a category that has fewer gives all.
+        seed: of the drawing.
 
     Raises:
-        ValueError: if none are asked for.
+        InvalidValueError: for a count below 1.
     """
     if count < 1:
-        raise ValueError(f"radiographs is {count}; expected 1 or more of each category")
+        raise InvalidValueError(f"radiographs is {count}; expected 1 or more (of each category)")
     parts = [images[images["category"] == category] for category in _FIGURE_ORDER]
     return pd.concat([part.sample(min(count, len(part)), random_state=seed) for part in parts])
 
 
 def _table_part(table: pd.DataFrame, *, root: Path) -> Part:
     rows, paper = table["rows of the table of boxes"].iloc[:-1], table["paper, patients"].iloc[:-1]
-    same = "are the paper's numbers" if (rows == paper).all() else "are not the paper's numbers: these are other data"
+    same = "equal the paper's numbers" if (rows == paper).all() else "differ from the paper's: these are other data"
     text = (
-        f"Of {root}. Table 1 of the paper counts rows of the challenge's table of boxes and calls them patients: an "
-        "image has a row for each of its boxes, and one if it has none, so that its 9,555 patients with opacity are "
-        "9,555 boxes on 6,012 images. Nor are the 26,684 unique patients of section 2 patients: they are images, of "
-        f"about 11,400 people. The rows counted here {same}. True patients are of the images whose patient is known; "
-        "one can have images of several classes."
+        f"Data: {root}. Table 1 of the paper counts rows of the challenge's table of boxes and calls them patients. An "
+        "image has one row for each of its boxes, or one row if it has none: the paper's 9,555 patients with opacity "
+        "are 9,555 boxes on 6,012 images. The 26,684 unique patients of section 2 are images, too, of about 11,400 "
+        f"people. The rows counted here {same}. True patients are counted over images whose patient is known; a "
+        "patient can have images of several classes."
     )
     return Part(name="samples_table_1", title="Classes (table 1)", text=text, table=table)
 
@@ -128,7 +133,10 @@ def _figure_part(shown: pd.DataFrame, *, root: Path, side: int, columns: int, fo
             "boxes": shown["boxes"].map(len),
         }
     )
-    text = "Drawn at random from each class, with the labelled boxes; `seed` draws others, `radiographs` more."
+    text = (
+        "Radiographs drawn at random from each class, with their labelled boxes. `seed=<n>` draws others, "
+        "`radiographs=<n>` more."
+    )
     return Part(name="samples", title="Radiographs of each class (figure 1)", text=text, table=table, figure=path)
 
 

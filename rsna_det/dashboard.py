@@ -30,11 +30,14 @@ USAGE = "python -m rsna_det.dashboard <study> [logger.wandb.mode=online] [paths.
 FILE = "workspace.json"
 """In a study's folder."""
 
-# Options in which variants can differ; a variant is trained with several folds and seeds.
+# Roles of the options in which variants can differ; the runs of one variant differ in fold and seed.
 _OF_A_VARIANT = (Role.NAME, Role.METHOD, Role.TRAINING, Role.SOURCE)
 
 _SECTIONS: Mapping[str, Sequence[str]] = {
-    "Validation mAP: at the fixed cut, and at each epoch's best cut (optimistic)": ("val/map", "val/map_best"),
+    "Validation mAP: at the fixed threshold, and at each epoch's best (optimistic)": (
+        "val/map",
+        "val/map_best",
+    ),
     "Losses": ("val/loss", "val/box_regression", "val/box_class", "val/global_class", "train/loss"),
     "Global output": ("val/global_auc", "val/global_accuracy"),
 }
@@ -43,7 +46,7 @@ _FEWEST_RUNS = 10
 
 
 def main() -> None:
-    """Save the workspace of a study where W&B is asked for and logged in to, and write it to a file elsewhere."""
+    """Save a study's workspace in W&B if that is asked for and possible; otherwise write it to a file."""
     set_up()
     with errors_as_messages():
         name, overrides = study_and_overrides(command_line(USAGE))
@@ -57,17 +60,17 @@ def main() -> None:
             return
         path = write_workspace(study_workspace(study, options), study.folder / FILE)
         print_table(
-            f"{path} is the workspace of {name}, not saved in W&B: {problem}. To save it: `wandb login`, then the same "
-            "command with logger.wandb.mode=online",
+            f"the workspace of {name} is in {path}, not saved in W&B: {problem}. To save it, run `wandb login`, then "
+            "this command with logger.wandb.mode=online",
             (),
         )
 
 
 def study_workspace(study: Study, options: Mapping[str, Any]) -> ws.Workspace:
-    """Curves over the epochs, summaries and images of a study's runs, grouped by what its variants differ in.
+    """Curves over epochs, summaries and images of a study's runs, grouped by the options in which variants differ.
 
     Args:
-        study: whose runs.
+        study: with its runs.
         options: of the W&B logger: ``project``, ``entity`` and ``group``.
     """
     keys = variant_options([_composed(run.overrides) for run in _one_a_variant(study)]) or ["name"]
@@ -86,25 +89,28 @@ def study_workspace(study: Study, options: Mapping[str, Any]) -> ws.Workspace:
 
 
 def variant_options(variants: Sequence[TrainOptions]) -> list[str]:
-    """The options that tell variants apart: of those that differ the fewest that do, the first where several would.
+    """The fewest options whose values distinguish the variants; of equally good ones the first.
 
     Args:
-        variants: one of each; none of no variant or a single one.
+        variants: the options of one run of each.
+
+    Returns:
+        Dotted keys; none for fewer than two variants.
     """
     flat = [dict(_options(options)) for options in variants]
     keys = [key for key in dict.fromkeys(key for one in flat for key in one) if len({one.get(key) for one in flat}) > 1]
     chosen: list[str] = []
     while True:
-        told_apart = {key: len({tuple(one.get(k) for k in (*chosen, key)) for one in flat}) for key in keys}
-        best = max(told_apart, key=lambda key: told_apart[key], default=None)
-        if best is None or told_apart[best] <= len({tuple(one.get(k) for k in chosen) for one in flat}):
+        distinguished = {key: len({tuple(one.get(k) for k in (*chosen, key)) for one in flat}) for key in keys}
+        best = max(distinguished, key=lambda key: distinguished[key], default=None)
+        if best is None or distinguished[best] <= len({tuple(one.get(k) for k in chosen) for one in flat}):
             return chosen
         chosen.append(best)
 
 
 def write_workspace(workspace: ws.Workspace, path: Path) -> Path:
     """Write a workspace as W&B stores it."""
-    # The library writes to the server only.
+    # The library itself writes to the server only.
     text = workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=1)  # noqa: SLF001
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text + "\n")
@@ -112,38 +118,39 @@ def write_workspace(workspace: ws.Workspace, path: Path) -> Path:
 
 
 def _study(name: str, overrides: Sequence[str]) -> Study:
-    """As last started, or as it would be with the options given; those of the logger do not count."""
+    """The study as last started, or as the given options would start it; those of the logger do not count."""
     others = [override for override in overrides if not override_key(override).startswith("logger")]
     return find_study(name, others if len(places_of(others)) == len(others) else overrides)
 
 
 def _logger_options(study: Study, overrides: Sequence[str]) -> Mapping[str, Any]:
-    """The options of the W&B logger that the study's runs have, and the command line's in place of them."""
+    """The W&B logger's options of the study's runs, overridden by the command line's."""
     changes = [override for override in overrides if override_key(override).startswith("logger")]
     logger = _composed([*study.runs[0].overrides, *changes]).logger
     if "wandb" not in logger:
-        raise ConfigError(f"the runs of {study.name} log nothing to W&B: leave logger=csv out, or give logger=wandb")
+        raise ConfigError(f"the runs of {study.name} do not log to W&B: leave out logger=csv, or give logger=wandb")
     return logger["wandb"]
 
 
 def _problem(options: Mapping[str, Any]) -> str | None:
-    """Why the workspace cannot be saved; nothing is sent anywhere unless that is asked for."""
+    """Why the workspace cannot be saved; without the user's request nothing is sent."""
     if options["mode"] != "online":
         return f"logger.wandb.mode is {options['mode']}"
     problem = server_problem()
     if problem is None and not logged_in():
-        return "nobody is logged in"
+        return "you are not logged in"
     return problem
 
 
 def _save(study: Study, options: Mapping[str, Any]) -> str | None:
-    """Save the workspace and say where; None, or what W&B has against it."""
+    """Save the workspace and print its address; the reason if W&B cannot save it, else None."""
+    workspace: Any = study_workspace(study, options)
     try:
-        entity = options["entity"] or default_entity()
-        workspace: Any = study_workspace(study, dict(options) | {"entity": entity})
-        print_table(f"the workspace of {study.name} is saved: {workspace.save().url}", ())
-    except Exception as error:  # noqa: BLE001  # of the library and of all below it: the file is written instead
+        workspace.entity = options["entity"] or default_entity()
+        address = workspace.save().url
+    except Exception as error:  # noqa: BLE001  # whatever W&B's library raises: the file is written instead
         return f"{type(error).__name__}: {error}"
+    print_table(f"the workspace of {study.name} is saved: {address}", ())
     return None
 
 
@@ -165,7 +172,7 @@ def _repeats(override: str) -> bool:
     try:
         return role_of(override_key(override)) is Role.REPEAT
     except ConfigError:
-        # A group, such as experiment=light_aug, is no option itself.
+        # A group, such as experiment=light_aug, is not an option itself.
         return False
 
 
@@ -183,13 +190,13 @@ def _sections() -> Iterator[ws.Section]:
 
 
 def _section(title: str, shown: Sequence[Any]) -> ws.Section:
-    # A section's own settings win over the workspace's.
+    # A section's own settings override the workspace's.
     settings = ws.SectionPanelSettings(x_axis=EPOCH)
     return ws.Section(name=title, panels=list(shown), is_open=True, panel_settings=settings)
 
 
 def _curves(name: str) -> LinePlot:
-    """Mean over a variant's folds and seeds, between the lowest and the highest."""
+    """Mean over a variant's folds and seeds, with the range from the lowest to the highest."""
     return LinePlot(title=name, x=EPOCH, y=[name], title_x=EPOCH, groupby_aggfunc="mean", groupby_rangefunc="minmax")
 
 

@@ -1,4 +1,4 @@
-"""The workspace of a study: what it shows and of which runs, written without a network or saved where one logs in."""
+"""The workspace of a study: what it shows and of which runs, written to a file or saved in W&B."""
 
 import importlib
 import socket
@@ -18,7 +18,7 @@ from tests.short_runs import short_run
 
 
 @pytest.mark.parametrize("name", ["augmentations", "encoders", "p2", "pretraining", "resolution"])
-def test_a_studys_variants_are_told_apart_by_the_option_that_its_report_names(name: str) -> None:
+def test_the_option_that_a_report_names_distinguishes_its_variants(name: str) -> None:
     set_up()
     report: StudyReport = importlib.import_module(f"experiments.{name}").REPORT
     runs = sweep_overrides([f"sweep={name}", "data.root=somewhere", "data.fold=0"])
@@ -26,7 +26,7 @@ def test_a_studys_variants_are_told_apart_by_the_option_that_its_report_names(na
     assert variant_options(variants) == [report.option]
 
 
-def test_two_options_where_one_does_not_tell_all_apart() -> None:
+def test_two_options_where_one_does_not_distinguish_all() -> None:
     set_up()
     variants = []
     for levels in ("[2,3,4,5,6,7]", "[3,4,5,6,7]"):
@@ -80,7 +80,9 @@ def test_it_is_written_to_a_file_without_any_network(
     command(monkeypatch, workspace, "logger.wandb.project=chests")
     said = capsys.readouterr().out
     assert said.count("\n") == 1
-    assert said.startswith(f"{workspace} is the workspace of negatives, not saved in W&B: logger.wandb.mode is offline")
+    assert said.startswith(
+        f"the workspace of negatives is in {workspace}, not saved in W&B: logger.wandb.mode is offline"
+    )
     assert "wandb login" in said
     view = ws.internal.View.model_validate_json(workspace.read_text())
     (runs,) = view.spec.section.run_sets
@@ -97,7 +99,7 @@ def test_it_is_written_to_a_file_without_any_network(
     assert [panel.media_keys for panel in images.panels] == [["val/detections"]]
 
 
-def test_it_is_saved_where_one_is_logged_in(
+def test_it_is_saved_if_the_user_is_logged_in(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = []
@@ -123,7 +125,7 @@ def test_it_is_saved_where_one_is_logged_in(
     ("unreachable", "logged_in", "message"),
     [
         ("W&B cannot be reached", True, "not saved in W&B: W&B cannot be reached"),
-        (None, False, "not saved in W&B: nobody is logged in"),
+        (None, False, "not saved in W&B: you are not logged in"),
         (None, True, "not saved in W&B: ConnectionError: gone"),
     ],
 )
@@ -146,6 +148,19 @@ def test_it_is_written_to_a_file_when_it_cannot_be_saved(
     assert workspace.is_file()
 
 
-def test_runs_that_log_nothing_there_have_none(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SystemExit, match="the runs of negatives log nothing to W&B"):
+def test_runs_that_do_not_log_to_wandb_have_none(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="the runs of negatives do not log to W&B"):
         command(monkeypatch, workspace, "logger=csv")
+
+
+def test_a_bug_keeps_its_traceback_on_the_console_and_in_a_file(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(dashboard, "study_workspace", fails)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        command(monkeypatch, workspace)
+    assert "in fails" in (workspace.parent / "dashboard.log").read_text()
+    assert not workspace.exists()

@@ -1,11 +1,10 @@
-"""Tables and figures without cells: ``python -m experiments.<name> data.root=<folder> out=<folder>``."""
+"""Tables and figures that need no training: ``python -m experiments.<name> data.root=<folder> out=<folder>``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
 from experiments.reporting.report import show_report, write_parts
 from experiments.reporting.study_report import Part
@@ -20,14 +19,14 @@ _ALWAYS = ("out", "paths")
 
 @dataclass(frozen=True, kw_only=True)
 class FigureReport:
-    """What a module without cells says of itself.
+    """What a module declares whose tables and figures need no training.
 
     Attributes:
         name: of the module.
         title: what it shows, with the paper's table or figure.
-        takes: the options of conf/figures.yaml that act, beside ``out`` and ``paths``.
-        parts: makes its tables and figures from the configuration; figures go to the folder.
-        needs_data: False where ``data.root`` may be left out; the options then have no ``data``.
+        takes: the options of conf/figures.yaml that have an effect, besides ``out`` and ``paths``.
+        parts: makes its tables and figures from the options; figures go into the folder.
+        needs_data: False if the module also works without data: then ``data`` is empty unless an option sets it.
     """
 
     name: str
@@ -45,23 +44,25 @@ def figure_options(figure: FigureReport, overrides: Sequence[str]) -> FigureOpti
         overrides: in Hydra's syntax.
 
     Raises:
-        ConfigError: for an option that is unknown, would not act, is missing or of the wrong type.
+        ConfigError: for an option that is unknown, has no effect, is missing or of the wrong type.
     """
-    idle = [text for text in overrides if override_key(text).partition(".")[0] not in (*figure.takes, *_ALWAYS)]
-    config = compose_config("figures", [f"figure={figure.name}", *overrides])
+    keys = {text: override_key(text).partition(".")[0] for text in overrides}
+    takes = (*figure.takes, *_ALWAYS)
+    own = [f"figure={figure.name}", *overrides]
+    idle = [text for text, key in keys.items() if key not in takes]
     if idle:
+        # An option that does not exist has its own message.
+        compose_config("figures", own)
         raise ConfigError(
-            f"{', '.join(idle)} would have no effect on {figure.name}, which takes "
-            f"{', '.join([*figure.takes, *_ALWAYS])}: leave it out"
+            f"{', '.join(idle)} would have no effect on {figure.name}, which takes {', '.join(takes)}: leave it out"
         )
-    without_data = not figure.needs_data and OmegaConf.is_missing(config.data, "root")
-    if without_data or "data" not in figure.takes:
-        config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "data"])
-    return check_config(config, FigureOptions)
+    if "data" not in figure.takes or not (figure.needs_data or "data" in keys.values()):
+        own.append("~data")
+    return check_config(compose_config("figures", own), FigureOptions)
 
 
 def main(figure: FigureReport) -> None:
-    """Print a module's report and write it: ``python -m experiments.<name> <options>``."""
+    """Write a module's report and print it: ``python -m experiments.<name> <options>``."""
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():

@@ -1,4 +1,4 @@
-"""What runs cost: parameters, operations and memory of their very network, and the seconds that an epoch took."""
+"""What a variant costs: parameters, operations and memory of its network, and the seconds of an epoch."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,15 +16,15 @@ from rsna_det.runs.records import Start
 
 
 def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
-    """Of the network that a variant's runs trained, for one image.
+    """The cost of a variant's network for one image.
 
     Args:
         variant: all its runs have the same network.
         image_size: side of the image in network pixels; None for that of the runs.
 
     Raises:
-        ConfigError: if a run has no configuration, or one that no network can be built from.
-        ValueError: if the image is too small for the encoder.
+        RsnaDetError: if the run has no configuration, no network can be built from it, or the image is too small for
+            the encoder.
     """
     options = next(iter(variant.seeds.values()))[0].options()
     side = options.data["image_size"] if image_size is None else image_size
@@ -32,12 +32,12 @@ def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
 
 
 def epoch_seconds(variant: Variant) -> tuple[float, str]:
-    """Median seconds of an epoch with its validation over all epochs of a variant's runs, and the devices' names.
+    """Median seconds of an epoch, validation included, over all epochs of a variant's runs; and the devices' names.
 
-    Runs without a record of their times count for nothing; NaN and an empty name if there is no other.
+    Starts without recorded times are left out; NaN and an empty name if no start has any.
 
     Raises:
-        ValueError: if a record is damaged.
+        DataError: if a run's provenance is damaged.
     """
     starts = [start for folders in variant.seeds.values() for folder in folders for start in _starts(folder)]
     timed = [start for start in starts if start.epoch_seconds]
@@ -50,19 +50,19 @@ def cost_row(cost: Cost) -> dict[str, float]:
     """A cost as columns of a table."""
     return {
         "parameters (millions)": cost.model_mparams,
-        "of the encoder": cost.encoder_mparams,
-        "GFLOPs an image": cost.model_gflops,
-        "of the encoder alone": cost.encoder_gflops,
-        "activations (MiB an image)": cost.activations_mib,
+        "encoder parameters (millions)": cost.encoder_mparams,
+        "GFLOPs per image": cost.model_gflops,
+        "encoder GFLOPs per image": cost.encoder_gflops,
+        "activations (MiB per image)": cost.activations_mib,
     }
 
 
-def mean_lowest(lowest: pd.DataFrame, variants: Sequence[Variant], loss: str) -> pd.DataFrame:
-    """Mean, lowest and highest over a variant's runs of the lowest value of one validation loss.
+def mean_lowest_loss(lowest: pd.DataFrame, variants: Sequence[Variant], loss: str) -> pd.DataFrame:
+    """The lowest value of a validation loss in each run: its mean, minimum and maximum over a variant's runs.
 
     Args:
         lowest: of :func:`experiments.reporting.losses.lowest_of_runs`.
-        variants: the rows.
+        variants: in the order of the rows.
         loss: its name.
 
     Returns:

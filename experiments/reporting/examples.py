@@ -1,4 +1,4 @@
-"""Radiographs that show what the variants of a study do: missed, false alarms, good, and where they differ."""
+"""Radiographs that show what the variants of a study do: missed boxes, false positives, the best, the widest spread."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from rsna_det.structures import Detections
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What one variant says of every image, at one epoch and cut.
+class VariantDetections:
+    """What one variant detects on every image, at one epoch and score threshold.
 
     Attributes:
         variant: its label.
-        epoch: that the honest selection chose most often.
-        cut: the middle one of those that it chose at this epoch.
+        epoch: the one that the honest selection chose most often.
+        cut: score threshold; the median of those that it chose at this epoch.
         detections: of each image, source pixels.
         results: of :func:`~rsna_det.evaluation.measures.image_results`.
     """
@@ -49,54 +49,53 @@ class ExampleGroup:
     images: Sequence[int]
 
 
-def shown_variants(scored: Mapping[str, Sequence[ScoredSeed]]) -> list[Shown]:
-    """Every variant's first seed at its usual choice.
+def detections_of_variants(scored: Mapping[str, Sequence[ScoredSeed]]) -> list[VariantDetections]:
+    """The detections of every variant's first seed, at the epoch and threshold that it usually chose.
 
     Args:
         scored: by the variant's label, its seeds in order.
 
     Raises:
-        ConfigError: if a run's configuration is missing.
-        ValueError: if its tables are damaged.
+        RsnaDetError: if a run's configuration or tables are missing or damaged.
     """
-    return [_shown(label, seeds[0]) for label, seeds in scored.items()]
+    return [_detections_of(label, seeds[0]) for label, seeds in scored.items()]
 
 
-def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) -> list[ExampleGroup]:
-    """The most telling images of each kind, over all variants together; kinds without an image are left out.
+def example_groups(variants: Sequence[VariantDetections], images: pd.DataFrame, *, count: int) -> list[ExampleGroup]:
+    """The most telling images of each kind, over all variants; kinds without an image are left out.
 
     Args:
-        shown: of the variants, all of the same images.
+        variants: all of the same images.
         images: the columns of the truth table.
-        count: most images of a kind.
+        count: of images of a kind, at most.
     """
     hits, false, scores = (
-        np.stack([one.results[name].to_numpy(np.float64) for one in shown])
+        np.stack([one.results[name].to_numpy(np.float64) for one in variants])
         for name in ("true_positives", "false_positives", "score")
     )
-    truths = shown[0].results["true_boxes"].to_numpy()
-    confidence = np.stack([_best_score(one.detections) for one in shown]).mean(axis=0)
+    truths = variants[0].results["true_boxes"].to_numpy()
+    confidence = np.stack([_best_score(one.detections) for one in variants]).mean(axis=0)
     area = np.array([_area(boxes) for boxes in images["boxes"]])
-    # An image without boxes on which nothing is found does not count for the score, and is right all the same.
+    # An image without boxes and without detections does not count for the mAP; here it is as good as a perfect one.
     settled = np.nan_to_num(scores, nan=1.0)
     kinds = {
         "Missed": (
-            "Labelled opacities that the fewest variants find (IoU above 0.4); of equals the largest first.",
+            "Radiographs whose labelled boxes the fewest variants find (IoU above 0.4). Ties: the largest boxes.",
             (truths > 0) & (hits.mean(axis=0) < truths),
             [-area, (hits / np.maximum(truths, 1)).mean(axis=0)],
         ),
-        "False alarms": (
-            "Radiographs without labelled opacities on which most variants draw boxes, the most confident first.",
+        "False positives": (
+            "Radiographs without labelled boxes on which most variants detect something. Ties: the highest scores.",
             (truths == 0) & (false.sum(axis=0) > 0),
             [-confidence, -(false > 0).mean(axis=0)],
         ),
-        "Good": (
-            "Labelled opacities with the highest mean score over the variants.",
+        "Best": (
+            "Radiographs with labelled boxes and the highest mean image score over the variants.",
             (truths > 0) & (settled.mean(axis=0) > 0),
             [-confidence, -settled.mean(axis=0)],
         ),
         "Where the variants differ most": (
-            "The widest spread of the image's score between variants; one that does not count is taken as 1.",
+            "The widest spread of the image score over the variants; 1 is taken where it does not count for the mAP.",
             settled.std(axis=0) > 0,
             [-confidence, -settled.std(axis=0)],
         ),
@@ -108,7 +107,7 @@ def example_groups(shown: Sequence[Shown], images: pd.DataFrame, *, count: int) 
     return [group for group in groups if group.images]
 
 
-def _shown(label: str, seed: ScoredSeed) -> Shown:
+def _detections_of(label: str, seed: ScoredSeed) -> VariantDetections:
     decoding, image_size = common_settings(seed.folders)
     epoch = int(seed.chosen["epoch"].mode().iloc[0])
     cuts = seed.chosen.loc[seed.chosen["epoch"] == epoch, "cut"]
@@ -120,11 +119,11 @@ def _shown(label: str, seed: ScoredSeed) -> Shown:
     detections = image_detections(seed.joined.candidates(epoch), point)
     scores = scores_of_lists(detections=detections, truths=truths, cuts=[0.0])[:, 0].numpy()
     results = image_results(images=seed.joined.images, detections=detections, truths=truths, scores=scores)
-    return Shown(variant=label, epoch=epoch, cut=cut, detections=detections, results=results)
+    return VariantDetections(variant=label, epoch=epoch, cut=cut, detections=detections, results=results)
 
 
 def _first(wanted: np.ndarray, keys: Sequence[Float[np.ndarray, " images"]], count: int) -> list[int]:
-    """The first images by the keys, the last of which counts most."""
+    """The first wanted images, sorted by the keys: the last key first."""
     order = np.lexsort(keys)
     return [int(index) for index in order if wanted[index]][:count]
 

@@ -1,4 +1,4 @@
-"""The labelled images that a module without cells was pointed at, and pictures of some of them."""
+"""The labelled images of a data folder, and pictures of some of them."""
 
 from pathlib import Path
 
@@ -15,18 +15,17 @@ from rsna_det.files.atomic import whole_file
 
 
 def labelled_images(data: Component) -> tuple[Path, pd.DataFrame]:
-    """The folder and its images with their labels; the embedded data are drawn where they are missing.
+    """A data folder and its images with their labels; the synthetic data are drawn if they are missing.
 
     Args:
         data: describes the data module.
 
     Returns:
-        The folder in the challenge's layout, which need not have the images, and the rows of
+        The folder in the challenge's layout, of which the tables suffice, and the rows of
         :func:`rsna_det.data.labels.reading.read_labels`.
 
     Raises:
-        FileNotFoundError: if a table is not there.
-        LabelError: for all that is wrong with the tables.
+        RsnaDetError: if a table is missing, or for every problem of the labels.
     """
     if issubclass(get_class(data["_target_"]), SyntheticDataModule):
         build(data, augmentation=None).prepare_data()

@@ -1,9 +1,10 @@
-"""The losses of a study's runs, from their metrics.csv: curves, where each is lowest, and by how much.
+"""The losses of a study's runs, from their metrics.csv: curves, the epoch of the lowest, and the lowest compared.
 
-The paper argues from losses where it gives no score: in figures 2, 3, 4 and 7, in sections 4.2 and 4.4.
+The paper argues from losses where it gives no score: in figures 2, 3, 4 and 7, and in sections 4.2 and 4.4.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from experiments.reporting.curves import curves_figure, what_lines_are
 from experiments.reporting.study_report import Part, StudyReport, Variant
+from rsna_det.drawing.tables import Style, number
 from rsna_det.errors import ConfigError
 from rsna_det.runs.folder import RunFolder
 
@@ -20,18 +22,17 @@ LOSSES = {
     "global_class": "global classification",
     "loss": "total",
 }
-"""The columns of metrics.csv without ``train/`` and ``val/``, and what they are called in tables."""
+"""Columns of metrics.csv without ``train/`` and ``val/``, and their names in tables."""
 
 _SPLITS = {"val": "validation", "train": "training"}
-_GAP = "regression's epoch less the global class's"
-_TOTAL = (
-    "The total of a variant without the global output lacks that term, so that totals with and without it are not held "
-    "against each other."
-)
+_GAP = "gap: box regression minus global classification"
+_TOTAL = "The total of a variant without the global output lacks that term: do not compare totals with and without it."
 _SAME_IMAGES = (
-    "A lowest loss is found and measured on the same images, and a fold's images are its own: hold variants against "
-    "each other within a fold. Folds are no repetitions of one experiment, so their spread is no standard error."
+    "A lowest loss is chosen and measured on the same images. Each fold has its own images, so compare variants within "
+    "a fold. The folds do not repeat one experiment, so their spread is not a standard error."
 )
+_EPOCHS = Style(formats={"mean": partial(number, decimals=1)})
+_DIFFERENCES = Style(headings={"difference, mean": "mean difference", "lower in": "runs with a lower loss"})
 
 
 def read_losses(variants: Sequence[Variant]) -> pd.DataFrame:
@@ -45,7 +46,7 @@ def read_losses(variants: Sequence[Variant]) -> pd.DataFrame:
         of :data:`LOSSES`) and ``value``, NaN where a run has none: one row each.
 
     Raises:
-        ConfigError: if a run's table is missing or lacks a column that every run has.
+        RsnaDetError: if a run's table or configuration is missing or damaged.
     """
     runs = [
         _read_run(folder).assign(variant=variant.name, seed=seed)
@@ -57,10 +58,10 @@ def read_losses(variants: Sequence[Variant]) -> pd.DataFrame:
 
 
 def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:
-    """Every loss over epochs, a colour a variant: the mean over folds, and each fold thin behind it.
+    """Every loss over epochs, one colour per variant: the mean over runs, and each run as a thin line.
 
     Raises:
-        ConfigError: as :func:`read_losses`.
+        RsnaDetError: as :func:`read_losses`.
     """
     losses = read_losses(variants)
     path = folder / f"{report.study}_losses.png"
@@ -70,26 +71,26 @@ def loss_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) 
     panels = [list(row.values()) for row in titles.values()]
     curves_figure(losses, labels=labels, panels=panels, title=report.title, path=path)
     runs = len(losses[["seed", "fold"]].drop_duplicates())
-    fold_0 = " and the thin line of that fold" if runs > 1 else ""
+    fold_0 = ", thin line of fold 0" if runs > 1 else ""
     text = (
-        f"{what_lines_are(runs)} Validation is without augmentation and dropout, training with both. The paper's "
-        'figures call one curve "validation loss": in its published code that is the box-regression loss of fold 0, '
-        f"here the second picture of the first row{fold_0}. {_TOTAL}"
+        f"{what_lines_are(runs)} Training losses are with augmentation and dropout, validation losses without. "
+        'What the paper\'s figures call "validation loss" is, in its published code, the box regression loss of fold 0 '
+        f"(here: first row, second panel{fold_0}). {_TOTAL}"
     )
     return Part(name=f"{report.study}_losses", title="Losses over epochs", text=text, figure=path)
 
 
 def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path, *, claim: str = "") -> Part:  # noqa: ARG001
-    """The epoch at which each validation loss is lowest, of each fold and on average.
+    """The epoch at which each validation loss is lowest, for each fold and on average.
 
     Args:
         report: of the study.
         variants: its runs.
         folder: of the report.
-        claim: the paper's, with its section; empty where it says nothing of it.
+        claim: the paper's, with its section; empty if it makes none.
 
     Raises:
-        ConfigError: as :func:`read_losses`.
+        RsnaDetError: as :func:`read_losses`.
     """
     lowest = lowest_of_runs(read_losses(variants))
     rows = []
@@ -105,17 +106,18 @@ def lowest_epochs(report: StudyReport, variants: Sequence[Variant], folder: Path
             | {"lowest at the last epoch": "" if name == _GAP else f"{last.get(name, 0):g} of {epochs[name].count()}"}
             for name in epochs.columns
         ]
-    said = f"The paper: {claim}" if claim else "The paper says nothing of this."
+    said = f"The paper: {claim}" if claim else "The paper makes no claim about this."
     text = (
-        f"{said}\n\nEpochs count from 0. A gap of 0 says that classification and regression were at their "
-        "best in the same epoch, one above 0 that the global class was first. A loss that is lowest at a run's last "
-        "epoch may still fall: its epoch is a lower bound."
+        f"{said}\n\nEpochs count from 0. A gap of 0 means that box regression and global classification are best at "
+        "the same epoch; a positive gap means that global classification is best earlier. A loss that is lowest at a "
+        "run's last epoch may still fall: its epoch is a lower bound."
     )
     return Part(
         name=f"{report.study}_lowest_epochs",
         title="Epoch of the lowest validation loss",
         text=text,
         table=pd.DataFrame(rows),
+        style=_EPOCHS,
     )
 
 
@@ -127,53 +129,55 @@ def lowest_losses(
     claim: str,
     caution: str = "",
 ) -> Part:
-    """The lowest validation loss of classification and of regression, and their differences to the baseline.
+    """The lowest validation losses of classification and of regression, and their differences from the baseline.
 
     Args:
         report: of the study.
         variants: its runs.
         folder: of the report.
         claim: the paper's, with its section.
-        caution: what keeps this study's losses from being held against each other.
+        caution: why this study's losses are not comparable, if they are not.
 
     Raises:
-        ConfigError: as :func:`read_losses`, or if the baseline is missing.
+        RsnaDetError: as :func:`read_losses`, or if the baseline is missing.
     """
     if report.baseline not in {variant.name for variant in variants}:
-        raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are held against")
+        raise ConfigError(f"{report.study} has no variant {report.baseline}, the baseline of the others")
     lowest = lowest_of_runs(read_losses(variants))
     values = {key: own.set_index(["seed", "fold"])["value"] for key, own in lowest.groupby(["loss", "variant"])}
     rows = []
     for loss in (name for name in LOSSES if name != "loss"):
         for variant in variants:
             own, base = values[loss, variant.name], values[loss, report.baseline]
-            common = own.index.intersection(base.index)
-            more = own[common] - base[common]
-            differences = {f"difference, {name}": value for name, value in _by_fold(more).items()}
-            row = {"loss": LOSSES[loss], "variant": report.label(variant.name)}
-            lower = "" if variant.name == report.baseline else _lower_in(more)
-            rows.append(row | _by_fold(own) | differences | {"lower in": lower})
+            row = {"loss": LOSSES[loss], "variant": report.label(variant.name)} | _by_fold(own)
+            if variant.name != report.baseline:
+                common = own.index.intersection(base.index)
+                more = own[common] - base[common]
+                row |= {f"difference, {name}": value for name, value in _by_fold(more).items()}
+                row["lower in"] = _lower_in(more)
+            rows.append(row)
     text = (
-        f"The paper: {claim}\n\nLowest over epochs of each run; differences are to {report.label(report.baseline)}, "
-        f"fold by fold, below 0 where the variant is better. {_SAME_IMAGES}"
+        f"The paper: {claim}\n\nThe lowest loss over the epochs of each run. Differences are from "
+        f"{report.label(report.baseline)}, fold by fold; below 0 the variant is better. {_SAME_IMAGES}"
     )
     return Part(
         name=f"{report.study}_lowest_losses",
-        title="Lowest validation losses, classification and regression apart",
+        title="Lowest validation losses",
         text=f"{text} {caution}".strip(),
         table=pd.DataFrame(rows),
+        style=_DIFFERENCES,
     )
 
 
 def lowest_of_runs(losses: pd.DataFrame) -> pd.DataFrame:
-    """Where each validation loss of each run is lowest.
+    """The epoch and value at which each validation loss of each run is lowest.
 
     Args:
         losses: of :func:`read_losses`.
 
     Returns:
         Columns ``variant``, ``seed``, ``fold``, ``loss``, ``epoch`` (the first of equal ones), ``value`` and
-        ``at_last`` (whether that is the run's last epoch); NaN and False where a run has no such loss.
+        ``at_last`` (whether that is the run's last epoch); NaN and False if a run has no such loss.
     """
     rows = []
     keys = ["variant", "seed", "fold", "loss"]
@@ -204,14 +208,14 @@ def _read_run(folder: RunFolder) -> pd.DataFrame:
 
 
 def _column(metrics: pd.DataFrame, name: str, *, has_global: bool) -> pd.Series:
-    """A loss of each epoch; without the global output its loss is logged as 0, which is none."""
+    """A loss of each epoch; a run without the global output logs 0 for it, which is no value."""
     if name not in metrics or (name.endswith("global_class") and not has_global):
         return pd.Series(np.nan, index=metrics.index)
     return metrics[name].astype(float)
 
 
 def _by_fold(values: pd.Series) -> dict[str, float]:
-    """Mean over all runs, and over the seeds of each fold; of a series by seed and fold, NaN where one is."""
+    """Mean over all runs, and over the seeds of each fold, of a series by seed and fold; NaN if any value is."""
     folds = values.groupby(level="fold").apply(lambda own: own.mean(skipna=False))
     return {"mean": float(values.mean(skipna=False))} | {f"fold {fold}": float(folds[fold]) for fold in folds.index}
 

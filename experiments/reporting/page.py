@@ -1,10 +1,11 @@
-"""One self-contained page of a report: no script, nothing fetched, to be opened from a disk or put on a server."""
+"""A report as one self-contained HTML page: no scripts, and nothing loaded from elsewhere."""
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,16 @@ import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+from PIL import Image
 
-from experiments.reporting.examples import ExampleGroup, Shown
+from experiments.reporting.examples import ExampleGroup, VariantDetections
 from experiments.reporting.radiographs import Thumbnail
 from experiments.reporting.study_report import Part
+from experiments.reporting.tables import RUNS, SIGNIFICANT, shown_table, significant_rows
+from rsna_det.drawing.tables import ReadableTable, Style, counted, duration, readable_table
 from rsna_det.evaluation.operating_report import units_in_words
-from rsna_det.evaluation.statistics.power import LEVEL
 from rsna_det.files.atomic import write_text
-from rsna_det.structures import Category
-
-# Shown in one cell with the value that they belong to.
-_BOUNDS = ("_low", "_high")
-_OF_A_DIFFERENCE = ("difference", "standard_error", "training_error")
+from rsna_det.structures import UNKNOWN_PATIENT, Category
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,28 +31,28 @@ class Pictures:
     """Radiographs with the boxes of every variant.
 
     Attributes:
-        shown: the variants' boxes.
-        groups: which images, by kind.
-        thumbnails: of the images, by id; one that is missing is said to be.
+        variants: with their detections.
+        groups: the images to show, by kind.
+        thumbnails: of the images, by id; the page says so where one is missing.
     """
 
-    shown: Sequence[Shown]
+    variants: Sequence[VariantDetections]
     groups: Sequence[ExampleGroup]
     thumbnails: Mapping[str, Thumbnail]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyDetails:
-    """What a study's page says besides its parts.
+    """What a study's page has besides its parts.
 
     Attributes:
         command: that started the study.
-        baseline: label of the variant that the others are held against.
+        baseline: label of the variant that the others are compared with.
         caveats: why the runs may not be comparable, in sentences.
-        options: in which the variants differ, a column each.
-        runs: one row a run.
-        images: that were validated on: the columns of the truth table.
-        pictures: of some of them.
+        options: in which the variants differ, one column per variant.
+        runs: one row per run.
+        images: of the validation: the columns of the truth table.
+        pictures: radiographs of some of them.
     """
 
     command: str
@@ -66,16 +65,16 @@ class StudyDetails:
 
 
 def write_page(path: Path, *, title: str, parts: Sequence[Part], details: StudyDetails | None) -> None:
-    """Write the page so that it is whole or not there.
+    """Write the page, whole or not at all.
 
     Args:
         path: of the page.
         title: of the report.
-        parts: in the order in which they are shown; their figures go into the page.
-        details: of a study; None for a report that is not one.
+        parts: in their order on the page, which holds their figures too.
+        details: of a study; None for any other report.
 
     Raises:
-        OSError: if a figure cannot be read, or the page not be written.
+        OSError: if a figure cannot be read, or the page cannot be written.
     """
     text = (
         _environment()
@@ -84,7 +83,9 @@ def write_page(path: Path, *, title: str, parts: Sequence[Part], details: StudyD
             title=title,
             parts=parts,
             details=details,
+            significant=SIGNIFICANT,
             summary=_summary(details) if details else {},
+            provenance=_provenance(details) if details else {},
             examples=_examples(details) if details else [],
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             version=metadata.version("rsna-det"),
@@ -101,87 +102,75 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"paragraphs": _paragraphs, "png": _png, "table": _table, "cell": _cell}
+    environment.filters |= {
+        "paragraphs": _paragraphs,
+        "picture": _picture,
+        "part_grid": _part_grid,
+        "options_grid": _options_grid,
+        "runs_grid": partial(_details_grid, style=RUNS),
+    }
     return environment
 
 
 def _paragraphs(text: str) -> Markup:
-    """Markdown without HTML of its own: variants may be named anything."""
+    """Markdown as HTML; HTML in it is escaped, since variants may have any name."""
     return Markup(MarkdownIt("commonmark", {"html": False}).render(text))  # noqa: S704  # escaped by the renderer
 
 
-def _png(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")
+def _picture(path: Path) -> dict[str, Any]:
+    """A PNG for the template, with its size in pixels."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+    return {"png": base64.b64encode(path.read_bytes()).decode("ascii"), "width": width, "height": height}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    cells: Sequence[str]
-    told: bool
-
-
-def _table(frame: pd.DataFrame, *, plain_headings: bool = False) -> dict[str, Any]:
-    """Headings and rows of text: bounds stand behind their value, columns that say nothing are left out.
-
-    The baseline's difference to itself is no finding, and stays blank. ``plain_headings`` is for columns that are
-    variants, whose names stay as they are.
-    """
-    columns = [
-        name
-        for name in frame.columns
-        if not str(name).endswith(_BOUNDS) or str(name).rpartition("_")[0] not in frame.columns
+def _grid(shown: ReadableTable, significant: Sequence[bool]) -> dict[str, Any]:
+    """A table for the template: rows of cells, each with its heading for narrow screens."""
+    rows = [
+        {"cells": list(zip(shown.headings, shown.numeric, row, strict=True)), "significant": marked}
+        for row, marked in zip(shown.rows, significant, strict=True)
     ]
-    columns = [name for name in columns if not frame[name].isna().all()]
-    rows = []
-    for _, row in frame.iterrows():
-        itself = "p_value" in frame and math.isnan(row["p_value"])
-        blank = _OF_A_DIFFERENCE if itself else ()
-        cells = ["" if name in blank else _cell(row[name]) + _interval(row, str(name)) for name in columns]
-        rows.append(_Row(cells=cells, told=bool(row.get("p_holm", math.nan) < LEVEL)))
-    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in columns]
-    headings = [str(name) if plain_headings else str(name).replace("_", " ") for name in columns]
-    return {"columns": headings, "numeric": numeric, "rows": rows}
+    return {"headings": list(zip(shown.headings, shown.numeric, strict=True)), "rows": rows}
 
 
-def _interval(row: pd.Series, name: str) -> str:
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    if low is None or high is None or math.isnan(low):
-        return ""
-    return f" ({_cell(low)} to {_cell(high)})"
+def _part_grid(part: Part) -> dict[str, Any]:
+    return _grid(shown_table(part), [] if part.table is None else significant_rows(part.table))
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        return f"{value:,.0f}" if value.is_integer() else f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _details_grid(frame: pd.DataFrame, style: Style | None = None) -> dict[str, Any]:
+    return _grid(readable_table(frame, style), [False] * len(frame))
+
+
+def _options_grid(options: pd.DataFrame) -> dict[str, Any]:
+    """Columns are variants, whose labels stay as they are."""
+    return _details_grid(options, Style(headings={str(name): str(name) for name in options.columns}))
 
 
 def _summary(details: StudyDetails) -> dict[str, str]:
     images, runs = details.images, details.runs
     boxes = images["boxes"].map(len)
-    owners = images["true_patient"]
-    counts = [_count(runs[name].nunique(), name) for name in ("variant", "fold", "seed")]
+    patients = images["true_patient"]
+    known = not patients.str.startswith(UNKNOWN_PATIENT).all()
+    counts = [counted(runs[name].nunique(), name) for name in ("variant", "fold", "seed")]
     return {
         "images": f"{len(images):,}, each predicted by a run that did not train on it",
-        "patients": f"{owners.nunique():,}; intervals are over {units_in_words(owners)}",
-        "labelled boxes": f"{int(boxes.sum()):,} on {_count(int((boxes > 0).sum()), 'image')}",
-        "runs": f"{len(runs)} ({', '.join(counts)}), {runs['minutes'].sum() / 60:.1f} h in all",
-        "devices": ", ".join(sorted(runs["device"].unique())),
-        "code": ", ".join(sorted(runs["commit"].unique())),
+        "true patients": f"{patients.nunique():,}" if known else "unknown",
+        "intervals": f"95% bootstraps over {units_in_words(patients)}",
+        "labelled boxes": f"{int(boxes.sum()):,} on {counted(int((boxes > 0).sum()), 'image')}",
+        "runs": f"{len(runs):,} ({', '.join(counts)}), {duration(60 * runs['minutes'].sum())} in total",
+    }
+
+
+def _provenance(details: StudyDetails) -> dict[str, str]:
+    return {
+        "devices": ", ".join(sorted(details.runs["device"].unique())),
+        "commits": ", ".join(sorted(details.runs["commit"].unique())),
         "command": details.command,
     }
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _examples(details: StudyDetails) -> list[dict[str, Any]]:
-    """Groups of images, and of each what every variant draws."""
+    """Groups of images, each image with the detections of every variant."""
     return [
         {
             "title": group.title,
@@ -199,17 +188,23 @@ def _example(details: StudyDetails, number: int) -> dict[str, Any]:
         "id": image["image_id"],
         "category": "category unknown" if pd.isna(category) else Category(int(category)).label,
         "truths": [list(map(float, box)) for box in image["boxes"]],
+        "labelled": f"{_boxes(len(image['boxes']))} labelled",
         "picture": details.pictures.thumbnails.get(image["image_id"]),
-        "variants": [_drawn(shown, number) for shown in details.pictures.shown],
+        "variants": [_drawn(variant, number) for variant in details.pictures.variants],
     }
 
 
-def _drawn(shown: Shown, number: int) -> dict[str, Any]:
-    found, row = shown.detections[number], shown.results.iloc[number]
-    score = "does not count" if math.isnan(row["score"]) else f"score {row['score']:.2f}"
-    said = f"{int(row['true_positives'])} of {int(row['true_boxes'])} found, " if row["true_boxes"] else ""
+def _drawn(variant: VariantDetections, number: int) -> dict[str, Any]:
+    detections, row = variant.detections[number], variant.results.iloc[number]
+    score = "does not count for the mAP" if math.isnan(row["score"]) else f"image score {row['score']:.2f}"
+    boxes = int(row["true_boxes"])
+    found = f"{int(row['true_positives'])} of {_boxes(boxes)} found, " if boxes else ""
     return {
-        "name": shown.variant,
-        "boxes": list(zip(found.boxes.tolist(), found.scores.tolist(), strict=True)),
-        "verdict": f"{said}{int(row['false_positives'])} false, {score}",
+        "name": variant.variant,
+        "boxes": list(zip(detections.boxes.tolist(), detections.scores.tolist(), strict=True)),
+        "verdict": f"{found}{counted(int(row['false_positives']), 'false positive')}, {score}",
     }
+
+
+def _boxes(number: int) -> str:
+    return f"{number or 'no'} {'box' if number == 1 else 'boxes'}"

@@ -1,4 +1,4 @@
-"""Radiographs small enough for a page, read from where a run read them."""
+"""Radiographs reduced for a page, read from the data folder of a run."""
 
 import base64
 import logging
@@ -38,11 +38,11 @@ class Thumbnail:
 
 
 def thumbnails(image_ids: Iterable[str], *, run: RunFolder) -> dict[str, Thumbnail]:
-    """Those of the radiographs that can be read: a page without pictures is better than none.
+    """Reduced radiographs; those that cannot be read are left out with a warning.
 
     Args:
         image_ids: of the radiographs.
-        run: whose configuration says where they are.
+        run: whose configuration names their folder.
     """
     try:
         paths = find_dicoms(_data_root(run) / IMAGES_DIR)
@@ -52,7 +52,7 @@ def thumbnails(image_ids: Iterable[str], *, run: RunFolder) -> dict[str, Thumbna
     found = {}
     for image_id in dict.fromkeys(image_ids):
         if image_id not in paths:
-            log.warning("the page lacks the radiograph %s: it is not among those of %s", image_id, _data_root(run))
+            log.warning("the page lacks the radiograph %s: it is not in %s", image_id, _data_root(run))
             continue
         try:
             found[image_id] = thumbnail(read_radiograph(paths[image_id]))

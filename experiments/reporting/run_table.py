@@ -1,4 +1,4 @@
-"""What a study's runs are and in what they differ: from the descriptions and provenance that lie in their folders."""
+"""A study's runs: when and where each ran, in which options they differ, and whether they are comparable."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,15 @@ _NUMERICAL = ("torch", "torchvision", "timm", "albumentations", "numpy", "opencv
 
 
 def run_table(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
-    """One row a run.
+    """One row per run.
 
     Returns:
-        ``variant``, ``fold``, ``seed``, ``run`` (its folder's name), ``best_map`` (over epochs and cuts, chosen on the
-        images that it is measured on), ``epochs``, ``minutes`` in all starts together, ``starts``, ``device``,
-        ``host``, ``commit`` (with a ``+`` if the checkout was changed) and ``started``.
+        ``variant``, ``fold``, ``seed``, ``run`` (its folder's name), ``best_map`` (over epochs and score thresholds,
+        chosen and measured on the same images), ``epochs``, ``minutes`` (all starts together), ``starts``,
+        ``device``, ``host``, ``commit`` (with a ``+`` if the checkout had uncommitted changes) and ``started``.
 
     Raises:
-        ConfigError: if a run's description or provenance is missing or damaged.
-        ValueError: likewise of its result.
+        RsnaDetError: if a run's description, provenance or result is missing or damaged.
     """
     rows = []
     for variant, folder in _folders(variants):
@@ -41,7 +40,7 @@ def run_table(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
                 "run": folder.path.name,
                 "best_map": result.best_val_map if result else None,
                 "epochs": result.epochs if result else None,
-                "minutes": round(sum(start.seconds or 0.0 for start in provenance.starts) / 60, 1),
+                "minutes": sum(start.seconds or 0.0 for start in provenance.starts) / 60,
                 "starts": len(provenance.starts),
                 "device": _device(last),
                 "host": last.host,
@@ -52,14 +51,14 @@ def run_table(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differing_options(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
-    """In what the variants' configurations differ, besides folds and seeds.
+def options_by_variant(report: StudyReport, variants: Sequence[Variant]) -> pd.DataFrame:
+    """The options in which the variants differ, besides folds and seeds.
 
     Returns:
-        One row an option: ``option`` and a column a variant; several values of one variant are separated by commas.
+        One row per option: ``option``, and a column for each variant's values, separated by commas.
 
     Raises:
-        ConfigError: if a run's description is missing or damaged.
+        RsnaDetError: if a run's description is missing or damaged.
     """
     values: dict[str, dict[str, set[str]]] = {}
     for variant, folder in _folders(variants):
@@ -67,17 +66,17 @@ def differing_options(report: StudyReport, variants: Sequence[Variant]) -> pd.Da
             values.setdefault(option, {}).setdefault(variant.name, set()).add(str(value))
     rows = []
     for option, by_variant in values.items():
-        said = [", ".join(sorted(by_variant.get(variant.name, {"absent"}))) for variant in variants]
+        said = [", ".join(sorted(by_variant.get(variant.name, {"not set"}))) for variant in variants]
         if role_of(option) is not Role.REPEAT and len(set(said)) > 1:
             rows.append([option, *said])
     return pd.DataFrame(rows, columns=["option", *(report.label(variant.name) for variant in variants)])
 
 
-def disagreements(variants: Sequence[Variant]) -> list[str]:
-    """Reasons to doubt that the runs can be compared, each a sentence; empty if there is none.
+def comparability_caveats(variants: Sequence[Variant]) -> list[str]:
+    """Why the runs may not be comparable, in sentences; empty if nothing speaks against it.
 
     Raises:
-        ConfigError: if a run's provenance is missing or damaged.
+        RsnaDetError: if a run's provenance is missing or damaged.
     """
     records = {folder.path.name: _provenance(folder) for _, folder in _folders(variants)}
     last = {name: record.starts[-1] for name, record in records.items()}
@@ -86,21 +85,21 @@ def disagreements(variants: Sequence[Variant]) -> list[str]:
         json.dumps({k: v for k, v in (record.data or {}).items() if k != "root"}) for record in records.values()
     }
     if len(fingerprints) > 1:
-        found.append("The runs saw different data or folds: their fingerprints differ.")
+        found.append("The runs used different data or folds: their fingerprints differ.")
     commits = sorted({_commit(start.git) for start in last.values()})
     if len(commits) > 1:
-        found.append(f"The runs are of several versions of the code: {', '.join(commits)}.")
+        found.append(f"The runs used several versions of the code: {', '.join(commits)}.")
     changed = sorted(name for name, start in last.items() if start.git and start.git.dirty)
     if changed:
-        which = "every run" if len(changed) == len(last) else ", ".join(changed)
-        found.append(f"The checkout had uncommitted changes for {which}: no commit says what ran.")
+        which = "of every run" if len(changed) == len(last) else f"of {', '.join(changed)}"
+        found.append(f"The checkout {which} had uncommitted changes: no commit identifies the code.")
     for package in _NUMERICAL:
         versions = sorted({start.packages.get(package, "none") for start in last.values()})
         if len(versions) > 1:
             found.append(f"The runs used several versions of {package}: {', '.join(versions)}.")
     devices = sorted({_device(start) for start in last.values()})
     if len(devices) > 1:
-        found.append(f"The runs used several kinds of device: {', '.join(devices)}.")
+        found.append(f"The runs used several kinds of devices: {', '.join(devices)}.")
     return found
 
 
@@ -119,8 +118,8 @@ def _provenance(folder: RunFolder) -> ProvenanceRecord:
     provenance = folder.provenance()
     if provenance is None or not provenance.starts:
         raise MissingFileError(
-            f"{folder.provenance_file} is missing or empty, though the run is finished: take it from a copy of "
-            "the run, or remove the run's folder and train it anew"
+            f"{folder.provenance_file} is missing or empty, though the run is finished: restore it from a copy "
+            "of the run, or remove the run's folder and train it again"
         )
     return provenance
 

@@ -1,4 +1,4 @@
-"""Finished cells of a study -> variants, compared honestly."""
+"""Finished runs of a study -> variants, compared with epoch and score threshold chosen honestly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ SPLITS, RESAMPLES, SEED = 20, 2000, 0
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSeed:
-    """One seed's honest score, image by image.
+    """The honest score of one seed, image by image.
 
     Attributes:
         folders: of its runs.
         contributions: of the images to the score.
         joined: the tables of its runs.
-        chosen: epoch and cut of each half of each split, as the honest selection gives them.
+        chosen: epoch and score threshold that the honest selection chose on each half of each split.
     """
 
     folders: tuple[RunFolder, ...]
@@ -47,11 +47,12 @@ class StudyResult:
     """A finished study, compared.
 
     Attributes:
-        table: one row a variant, by its label: scores, differences, folds, seeds, cuts, epochs and the paper's value.
-        sentences: what the rows say and do not say.
+        table: one row per variant, by its label: score, the paper's score, difference, folds, seeds, and the range of
+            chosen score thresholds and epochs.
+        sentences: what follows from the rows, and what does not.
         variants: with their runs.
         scored: by the variant's label, its seeds in order.
-        images: that all were validated on: the columns of the truth table.
+        images: of the validation, the same for all: the columns of the truth table.
     """
 
     table: pd.DataFrame
@@ -69,8 +70,8 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
         places: overrides of where studies are.
 
     Raises:
-        ConfigError: if the study was never started, two of its cells differ in something else, or a cell is not
-            finished; the message lists those.
+        RsnaDetError: if the study was never started, runs are not finished (the message lists them) or damaged, or two
+            runs of one variant, seed and fold differ in another option.
     """
     study = launched_study(report.study, places)
     states = [(run, run.state) for run in study.runs]
@@ -88,8 +89,8 @@ def finished_variants(report: StudyReport, places: Sequence[str]) -> list[Varian
         twin = folds.setdefault(options.data["fold"], run.folder)
         if twin != run.folder:
             raise ConfigError(
-                f"{twin} and {run.folder} have the same {report.option}, seed and fold: they differ in something "
-                "else, start the study with one value of that"
+                f"{twin} and {run.folder} have the same {report.option}, seed and fold, so they differ in another "
+                "option: start the study with one value of it"
             )
     return [
         Variant(name=value, seeds={seed: tuple(folds[f] for f in sorted(folds)) for seed, folds in seeds.items()})
@@ -101,11 +102,11 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
     """Score every variant honestly, and compare them.
 
     Raises:
-        ConfigError: if the baseline is missing, or variants or seeds were not validated on the same images.
-        ValueError: if a run's tables are damaged.
+        RsnaDetError: if the baseline is missing, variants or seeds were not validated on the same images, or a run's
+            tables are damaged.
     """
     if report.baseline not in {variant.name for variant in variants}:
-        raise ConfigError(f"{report.study} has no variant {report.baseline}, which the others are compared with")
+        raise ConfigError(f"{report.study} has no variant {report.baseline}, the baseline of the others")
     scored = {report.label(v.name): [score_seed(folders) for folders in v.seeds.values()] for v in variants}
     baseline = report.label(report.baseline)
     images = _same_images(scored, baseline=baseline)
@@ -131,15 +132,18 @@ def compared(report: StudyReport, variants: Sequence[Variant]) -> StudyResult:
 
 def _sentences(comparison: Comparison, images: pd.DataFrame) -> str:
     if not comparison.table["map"].max() > 0:
-        return "No box of any variant is right: there is nothing to compare."
+        return "No variant has a true positive: there is nothing to compare."
+    units = units_in_words(images["true_patient"])
     return (
-        f"{conclusion(comparison, folds=images['fold'].nunique())} Intervals are 95%, over "
-        f"{units_in_words(images['true_patient'])}; they take the chosen epochs and cuts as given."
+        f"{conclusion(comparison, folds=images['fold'].nunique())}\n\nEvery variant's epoch and score threshold are "
+        f"chosen on one half of the {units.partition(' (')[0]}, and its mAP is measured on the other half: the mean "
+        f"over {SPLITS} random splits in both directions. Differences are paired over the same images. Intervals are "
+        f"95% bootstraps over {units}; they take the chosen epochs and thresholds as given."
     )
 
 
 def _details(scored: Mapping[str, Sequence[ScoredSeed]], images: pd.DataFrame) -> dict[str, list[Any]]:
-    """Further columns, a value for each variant: the score of each fold, the seeds, and what was chosen."""
+    """Further columns with a value for each variant: the score of each fold, the seeds, and what was chosen."""
     columns: dict[str, list[Any]] = {}
     for fold in sorted(images["fold"].unique()):
         inside = (images["fold"] == fold).to_numpy()
@@ -153,7 +157,7 @@ def _details(scored: Mapping[str, Sequence[ScoredSeed]], images: pd.DataFrame) -
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """What is read first stands first: the scores, the paper's beside them, the differences, then the details."""
+    """The most important columns first: the score, the paper's beside it, the difference, then the details."""
     last = ["standard_error", "training_error", "seeds", "cut", "epoch"]
     first = ["variant", "map", "map_low", "map_high", "paper"]
     return table[[*first, *(name for name in table.columns if name not in {*first, *last}), *last]]
@@ -171,14 +175,13 @@ def _same_images(scored: Mapping[str, Sequence[ScoredSeed]], *, baseline: str) -
 
 
 def score_seed(folders: Sequence[RunFolder]) -> ScoredSeed:
-    """Choose epoch and cut honestly for the runs of one seed, and score every image.
+    """Choose epoch and score threshold honestly for the runs of one seed, and score every image.
 
     Args:
-        folders: of the runs, one a fold.
+        folders: of the runs, one for each fold.
 
     Raises:
-        ConfigError: if the runs do not decode alike.
-        ValueError: if a run's tables are damaged.
+        RsnaDetError: if the runs do not decode alike, or a run's tables are damaged.
     """
     decoding, _ = common_settings(folders)
     joined = open_runs([folder.tables for folder in folders])
@@ -203,7 +206,12 @@ def score_seed(folders: Sequence[RunFolder]) -> ScoredSeed:
 
 
 def variant_name(options: TrainOptions, option: str) -> str:
-    """The value of the option in which a study's variants differ; a number is the same however it is written."""
+    """The value of an option as text; a number is the same however it is written.
+
+    Args:
+        options: of a run.
+        option: dotted path.
+    """
     value: Any = as_plain(options)
     for key in option.split("."):
         value = value[key]

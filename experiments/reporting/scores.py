@@ -9,14 +9,14 @@ from experiments.reporting.curves import curves_figure, what_lines_are
 from experiments.reporting.study_report import Part, StudyReport, Variant
 from rsna_det.runs.folder import RunFolder
 
-_PANELS = {"val/map": "mAP at the run's cut", "val/map_best": "mAP at each epoch's best cut"}
+_PANELS = {"val/map": "mAP at the run's score threshold", "val/map_best": "mAP at each epoch's best threshold"}
 
 
 def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path) -> Part:
-    """Validation mAP over epochs, a colour a variant: the mean over runs, and each run thin behind it.
+    """Validation mAP over epochs, one colour per variant: the mean over runs, and each run as a thin line.
 
     Raises:
-        ConfigError: if a run's ``metrics.csv`` is missing or damaged.
+        RsnaDetError: if a run's ``metrics.csv`` or configuration is missing or damaged.
     """
     runs = [
         _scores(run).assign(variant=variant.name, seed=seed)
@@ -29,8 +29,8 @@ def score_curves(report: StudyReport, variants: Sequence[Variant], folder: Path)
     panels = [list(_PANELS.values())]
     curves_figure(pd.concat(runs, ignore_index=True), labels=labels, panels=panels, title=report.title, path=path)
     text = (
-        f"{what_lines_are(len(runs) // len(variants))} Right: the cut is chosen anew for every epoch and fold, on the "
-        "images that it is measured on, which makes every value too high, the more so the fewer the images."
+        f"{what_lines_are(len(runs) // len(variants))} Right panel: every epoch of every run has the score threshold "
+        "that is best on its own validation images. This is optimistic, more so with fewer images."
     )
     return Part(name=f"{report.study}_scores", title="Validation mAP over epochs", text=text, figure=path)
 

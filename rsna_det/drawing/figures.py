@@ -125,7 +125,7 @@ def interval_figure(table: pd.DataFrame, *, baseline: str, title: str, path: Pat
         left.plot(table["paper"], rows, "D", color="darkorange", label="paper")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower right", ncols=2, fontsize=8)
     right.axvline(0, color="grey", linestyle=":")
-    left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, honest choice of epoch and cut")
+    left.set(yticks=rows, yticklabels=table.index, xlabel="mAP, epoch and threshold chosen honestly")
     left.set_ylim(-0.6, len(table) - 0.4)
     right.set(xlabel=f"difference from {baseline}")
     figure.suptitle(title)

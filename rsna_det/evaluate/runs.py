@@ -1,4 +1,4 @@
-"""The evaluation of runs: the grid, the choice of an operating point, and the report."""
+"""The evaluation of runs: the grid, the choice of an operating point, the report."""
 
 import logging
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 
 from rsna_det.config.console import table_of
 from rsna_det.config.options import EvaluateOptions
+from rsna_det.drawing.tables import counted, number, with_interval
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate.run_report import NOTHING_RIGHT, RunScores, evidence, write_run_scores
 from rsna_det.evaluation.grid import Grid, score_grid
@@ -31,15 +32,14 @@ def score_runs(options: EvaluateOptions) -> dict[str, float]:
         The numbers of the report, with ``honest_map`` and ``optimistic_map``.
 
     Raises:
-        ConfigError: if there are no such runs, they are not folds of one experiment, or lack the wanted epoch.
-        FileNotFoundError: if a run has no tables.
-        ValueError: if a table is damaged, or an image is in two folds.
+        RsnaDetError: if there are no such runs, they are not folds of one experiment, an image is in two folds, or a
+            table or the wanted epoch is missing or damaged.
     """
     folder = options.run_dir
     folders = named_runs(options.runs or [])
     decoding, image_size = common_settings(folders)
     joined = open_runs([folder.tables for folder in folders])
-    _say_what_is_missing(folders, joined)
+    _warn_of_missing(folders, joined)
     if options.epoch is not None and options.epoch not in joined.epochs:
         raise ConfigError(f"epoch is {options.epoch}; every run has tables of the epochs {list(joined.epochs)}")
     point = OperatingPoint.of_run(decoding=decoding, image_size=image_size, size_rule=_size_rule(options.size_rule))
@@ -57,19 +57,19 @@ def score_runs(options: EvaluateOptions) -> dict[str, float]:
 def _size_rule(name: str) -> str:
     if name == "percentile":
         raise ConfigError(
-            "size_rule=percentile needs an ensemble's head outputs: `python -m rsna_det.predict` applies it"
+            "size_rule=percentile needs the head outputs of an ensemble: `python -m rsna_det.predict` applies it"
         )
     return name
 
 
-def _say_what_is_missing(folders: Sequence[RunFolder], joined: OutOfFold) -> None:
+def _warn_of_missing(folders: Sequence[RunFolder], joined: OutOfFold) -> None:
     for folder in folders:
         if not folder.result_file.is_file():
-            log.warning("%s is not finished: the epochs that it has tables of are scored", folder)
+            log.warning("%s is not finished: only the epochs with tables are scored", folder)
     if joined.partial_epochs:
-        log.warning("only some runs have tables of the epochs %s: they are left out", list(joined.partial_epochs))
+        log.warning("only some runs have tables of the epochs %s: these are left out", list(joined.partial_epochs))
     if joined.missing_folds:
-        log.warning("no run validates on the folds %s: they are left out", list(joined.missing_folds))
+        log.warning("no run validates on the folds %s: these are left out", list(joined.missing_folds))
 
 
 def _measure(
@@ -80,11 +80,12 @@ def _measure(
     cuts: Sequence[float],
 ) -> RunScores:
     grid = _grid(options, joined, point, cuts)
+    nms_iou = point.nms_iou if options.nms_iou is None else options.nms_iou
     fixed = restricted(grid, epochs=[grid.epochs[-1]], nms_ious=[point.nms_iou], cuts=[point.cut])
     allowed = restricted(
         grid,
         epochs=None if options.epoch is None else [options.epoch],
-        nms_ious=None if options.choose_nms_iou else [_value(options.nms_iou, point.nms_iou)],
+        nms_ious=None if options.choose_nms_iou else [nms_iou],
         cuts=None if options.cut is None else [options.cut],
     )
     chosen = best_point(allowed, group=0)
@@ -113,13 +114,14 @@ def _measure(
 
 
 def _grid(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cuts: Sequence[float]) -> Grid:
-    """All images, and the halves of the patients, at every cut and NMS IoU that is configured or chosen."""
+    """All images, and the halves of the patients, at every configured or chosen score threshold and NMS IoU."""
     everything = torch.ones(1, len(joined.images), dtype=torch.bool)
     halves = patient_halves(joined.images["true_patient"].tolist(), splits=options.splits, seed=options.seed)
     cuts = _with(cuts, point.cut, options.cut)
     if cuts[0] < point.score_floor:
         raise ConfigError(
-            f"a cut of {cuts[0]} is below the runs' score floor of {point.score_floor}: nothing is stored there"
+            f"a cut of {cuts[0]:g} is below the runs' score floor of {point.score_floor:g}: candidates with lower "
+            "scores are not stored"
         )
     return score_grid(
         epochs=((epoch, joined.candidates(epoch)) for epoch in joined.epochs),
@@ -136,32 +138,28 @@ def _with(values: Sequence[float], *more: float | None) -> list[float]:
     return sorted({*values, *(value for value in more if value is not None)})
 
 
-def _value(given: float | None, otherwise: float) -> float:
-    return otherwise if given is None else given
-
-
 def _save_point(point: OperatingPoint, chosen_on: dict[str, Any], place: Path) -> None:
     if place.is_dir():
         write_operating_point(point, place / OPERATING_POINT, evidence=chosen_on)
     else:
-        log.warning("there is no folder %s to write the operating point into", place)
+        log.warning("there is no folder %s: the operating point is not written there", place)
 
 
 def _show(scores: RunScores, folder: Path) -> None:
     numbers = scores.report.numbers
     point = scores.report.point
-    patients = numbers["true_patients"] if scores.report.knows_patients else "no map"
+    score = scores.report.score
+    patients = f"{numbers['true_patients']:,}" if scores.report.knows_patients else "no map"
     rows = {
-        "mAP, optimistic (95% interval)": str(scores.report.score),
-        "mAP, honest": f"{scores.honest_map:.4f}",
-        "mAP, last epoch, run's own cut": f"{scores.fixed.score:.4f}",
-        "operating point": f"epoch {point.epoch}, cut {point.cut:g}, NMS IoU {point.nms_iou:g}",
-        "sensitivity, false positives/image": (
-            f"{numbers['sensitivity']:.3f}, {numbers['false_positives_per_image']:.3f}"
-        ),
-        "COCO AP50, AP": f"{numbers['coco_ap50']:.4f}, {numbers['coco_ap']:.4f}",
-        "AUC best box, global class": f"{numbers['auc_best_box']:.4f}, {numbers['auc_global']:.4f}",
-        "images (patients), at the cap": f"{numbers['images']} ({patients}), {len(scores.capped)}",
+        "mAP, optimistic (95% interval)": with_interval(score.estimate, score.low, score.high),
+        "mAP, honest": number(scores.honest_map),
+        "mAP, last epoch, run's threshold": number(scores.fixed.score),
+        "operating point": f"epoch {point.epoch}, score threshold {point.cut:g}, NMS IoU {point.nms_iou:g}",
+        "sensitivity": number(numbers["sensitivity"]),
+        "false positives per image": number(numbers["false_positives_per_image"]),
+        "COCO AP50, AP": f"{number(numbers['coco_ap50'])}, {number(numbers['coco_ap'])}",
+        "AUC by best box, by global class": f"{number(numbers['auc_best_box'])}, {number(numbers['auc_global'])}",
+        "images (patients), at the cap": f"{numbers['images']:,} ({patients}), {len(scores.capped):,}",
         "report": str(folder / "report.md"),
     }
-    table_of(f"out-of-fold evaluation, {len(scores.folders)} run(s)", rows)
+    table_of(f"out-of-fold evaluation of {counted(len(scores.folders), 'run')}", rows)

@@ -53,7 +53,10 @@ SMALL: Mapping[str, Sequence[str]] = {
 }
 """Small settings by module: they take the place of the command's own, or are added."""
 
-SMALL_STUDIES: Mapping[str, Sequence[str]] = {"augmentations": ["experiment=no_aug,light_aug"], "p2": ["seed=0", "data.fold=0"]}
+SMALL_STUDIES: Mapping[str, Sequence[str]] = {
+    "augmentations": ["experiment=no_aug,light_aug"],
+    "p2": ["seed=0", "data.fold=0"],
+}
 SMALL_SWEEP = ["data.fold=0,1"]
 
 WHERE: Mapping[str, Mapping[str, Sequence[str]]] = {

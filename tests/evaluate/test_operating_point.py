@@ -152,7 +152,7 @@ def test_a_list_of_ids_narrows_the_images(
     ids = sorted(read_submission(both[0] / "predicted" / "submission.csv"))
     (tmp_path / "ids.txt").write_text("\n".join(ids[:3]))
     assert scored(both, synthetic_root, tmp_path / "out", f"ids={tmp_path / 'ids.txt'}")["images"] == 3
-    told = f"3 of {len(ids)} predicted images are scored: those of the list of ids. {len(ids) - 3} are not on it"
+    told = f"3 of {len(ids)} predicted images are on the list of ids and are scored. {len(ids) - 3} are not on the"
     assert told in (tmp_path / "out" / "report.md").read_text()
     (tmp_path / "ids.txt").write_text("\n".join([*ids, "another"]))
     with pytest.raises(ConfigError, match=r"1 of the \d+ ids of .* have no prediction: another"):
@@ -197,7 +197,7 @@ def test_labels_of_an_unreadable_image_may_lie_anywhere(
     assert numbers["images"] == 2
     text = (tmp_path / "out" / "report.md").read_text()
     assert f"2 of {len(files)} predicted images have labels and are scored. {len(files) - 2} have no labels" in text
-    assert "1 of the scored could not be read and count as without boxes." in text
+    assert "1 of the scored images could not be read at prediction and count as images without detections." in text
     labels.write_text(f"{header}{unreadable},1500,1200,300,100,1\n{other},1500,2,30,40,1\n")
     with pytest.raises(ValueError, match=r"1 problem (.|\n)*row 3: box x=1500 .*outside its image of 64 x 64"):
         composed("evaluate", tmp_path / "out", *overrides)
@@ -250,5 +250,5 @@ def renamed_and_scored(root: Path, folder: Path, checkpoint: Path, names: dict[s
 
 
 def test_a_folder_without_a_prediction_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no folder of a prediction"):
+    with pytest.raises(ConfigError, match="is not the folder of a prediction"):
         composed("evaluate", tmp_path, f"predictions={tmp_path}", f"labels={synthetic_root}")

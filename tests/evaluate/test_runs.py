@@ -96,9 +96,10 @@ def test_the_honest_figure_is_the_mean_of_the_other_halves(folds: list[Path], tm
     assert numbers["honest_map"] == pytest.approx(np.average(selection["score"], weights=selection["images"]))
     assert selection["score_chosen_on"].mean() >= numbers["honest_map"]
     text = (tmp_path / "report.md").read_text()
-    assert f"{numbers['honest_map']:.4f}" in text
+    assert f"| {numbers['honest_map']:.3f} |" in text
     assert "honest: chosen on one half" in text
     assert "optimistic: chosen and measured" in text
+    assert f"| {numbers['map']:.3f} ({numbers['map_low']:.3f} to {numbers['map_high']:.3f}) |" in text
 
 
 def test_the_operating_point_lies_beside_every_checkpoint(folds: list[Path], tmp_path: Path) -> None:
@@ -157,16 +158,16 @@ def test_images_at_the_cap_are_counted_and_named(copied: list[Path], tmp_path: P
     evaluated(tmp_path / "out", f"runs={copied[0]}")
     capped = pd.read_csv(tmp_path / "out" / "capped_images.csv")
     assert capped["image_id"].tolist() == [frame.loc[1, "image_id"]]
-    assert f"1 of {len(frame)} images had more than 3000" in (tmp_path / "out" / "report.md").read_text()
+    assert f"1 of {len(frame)} images had more than 3,000" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_epochs_that_only_some_runs_have_are_told(
+def test_epochs_that_only_some_runs_have_are_named(
     copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     RunTables(copied[1] / "predictions").images_path(1).unlink()
     evaluated(tmp_path / "out", runs(copied))
-    for text in (caplog.text, (tmp_path / "out" / "report.md").read_text()):
-        assert "only some runs have tables of" in text
+    assert "only some runs have tables of the epochs [1]" in caplog.text
+    assert "epochs [1], of which only some runs have tables" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_one_fold_twice_is_refused(folds: list[Path], copied: list[Path], tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_runs_of_two_experiments_are_refused(
         evaluated(tmp_path / "out", runs([folds[0], copied[1]]))
 
 
-def test_runs_that_differ_in_the_rest_are_told_and_reported(
+def test_runs_that_differ_in_other_options_are_reported(
     folds: list[Path], copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed(copied[1], "trainer.max_epochs", 7)
@@ -269,15 +270,15 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
         (["runs={run}", "epoch=7"], r"epoch is 7; every run has tables of the epochs \[0, 1\]"),
         (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
-        (["runs={run}", "size_rule=percentile"], "needs an ensemble"),
+        (["runs={run}", "size_rule=percentile"], "needs the head outputs of an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
-        (["runs={run}", "ids=a"], "ids would not act with runs="),
-        (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would not act with predictions="),
+        (["runs={run}", "ids=a"], "ids would have no effect with runs="),
+        (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would have no effect with predictions="),
         (["runs={run}", "splits=many"], "splits is 'many'"),
         (["runs={run}", "splits=0"], "expected 1 split of the patients or more, got 0"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told(
+def test_what_cannot_be_evaluated_is_refused(
     folds: list[Path], tmp_path: Path, overrides: list[str], message: str
 ) -> None:
     set_up()
@@ -295,7 +296,7 @@ def test_an_epoch_that_is_not_there_is_refused_before_the_grid(
         evaluated(tmp_path, f"runs={folds[0]}", "epoch=2")
 
 
-def test_a_point_where_nothing_is_right_is_told(
+def test_an_operating_point_without_true_positives_is_reported(
     copied: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Modules without cells: what their tables count, that their pictures show something, and what they refuse."""
+"""Modules that need no training: what their tables count, that their pictures show something, what they refuse."""
 
 import csv
 import importlib
@@ -19,7 +19,7 @@ from experiments.reporting.command import FigureReport, figure_options, main
 from experiments.reporting.runs import finished_variants, score_seed
 from experiments.reporting.study_report import Part
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, DataError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, write_operating_point
 from rsna_det.structures import Category
 
@@ -52,7 +52,7 @@ def counted(root: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def test_every_module_without_cells_says_what_it_is() -> None:
+def test_every_module_that_needs_no_training_is_known() -> None:
     assert set(MODULES) == {"augmented_examples", "challenge", "edge_third_rotation", "ensemble_diagram", "samples"}
     for name in MODULES:
         figure: FigureReport = importlib.import_module(f"experiments.{name}").FIGURE
@@ -78,7 +78,7 @@ def test_samples_counts_and_draws(synthetic_root: Path, tmp_path: Path, monkeypa
     assert table.loc["all", "true patients"] == patients["true_patient"].nunique()
     # The paper's numbers are the challenge's, and stand beside ours.
     assert table["paper, patients"].tolist() == [9555, 11821, 8851, 26684]
-    assert "are not the paper's numbers" in (report / "samples.md").read_text()
+    assert "differ from the paper's" in (report / "samples.md").read_text()
     shown = pd.read_csv(report / "samples.csv")
     assert shown["class"].tolist() == [
         c.label for c in (Category.NORMAL, Category.ABNORMAL, Category.OPACITY) for _ in range(2)
@@ -109,13 +109,17 @@ def test_label_tables_suffice_for_table_1(synthetic_root: Path, tmp_path: Path) 
     ("figure", "overrides", "message"),
     [
         (samples.FIGURE, [], r"data\.root is not set"),
-        (samples.FIGURE, ["data.root=x", "evaluation=y"], "evaluation=y would not act on samples, which takes data"),
-        (challenge.FIGURE, ["data.root=x"], "data.root=x would not act on challenge, which takes evaluation"),
+        (
+            samples.FIGURE,
+            ["data.root=x", "evaluation=y"],
+            "evaluation=y would have no effect on samples",
+        ),
+        (challenge.FIGURE, ["data.root=x"], "data.root=x would have no effect on challenge, which takes evaluation"),
         (samples.FIGURE, ["data.root=x", "radiographs=many"], "radiographs is 'many'"),
         (samples.FIGURE, ["data.root=x", "radiograph=2"], "radiographs"),
     ],
 )
-def test_options_that_would_not_act_are_refused(figure: FigureReport, overrides: list[str], message: str) -> None:
+def test_options_without_effect_are_refused(figure: FigureReport, overrides: list[str], message: str) -> None:
     set_up()
     with pytest.raises(ConfigError, match=message):
         figure_options(figure, overrides)
@@ -195,12 +199,15 @@ def test_the_diagram_has_the_predictions_numbers(tmp_path: Path) -> None:
     (part,) = parts_of(ensemble_diagram.FIGURE, tmp_path / "a", f"predictions={source}")
     assert part.table is not None
     values = dict(part.table.itertuples(index=False))
-    assert (values["experiment"], values["folds"], values["checkpoints in all"]) == ("mine", "3", "6")
-    assert (values["score cut"], values["IoU of NMS"], values["size rule"]) == ("0.21", "0.11", "rescale")
+    assert (values["experiment"], values["folds"], values["checkpoints"]) == ("mine", "3", "6")
+    assert (values["score threshold"], values["NMS IoU"], values["size rule"]) == ("0.21", "0.11", "rescale")
     drawn = picture(part)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
+    (source / "members.csv").write_text("path,name,fold\na.ckpt,mine,0\n")
+    with pytest.raises(DataError, match=r"members\.csv is not the table of an ensemble's members"):
+        parts_of(ensemble_diagram.FIGURE, tmp_path / "a", f"predictions={source}")
     (source / "members.csv").unlink()
-    with pytest.raises(ConfigError, match=r"is no folder of a prediction: it lacks"):
+    with pytest.raises(ConfigError, match=r"is not the folder of a prediction: it lacks"):
         parts_of(ensemble_diagram.FIGURE, tmp_path / "a", f"predictions={source}")
 
 
@@ -215,15 +222,14 @@ def test_the_diagram_without_a_prediction_is_that_of_the_study(tmp_path: Path) -
 @pytest.fixture
 def study(trained_folds: list[Path], tmp_path: Path) -> Path:
     """A folder of studies in which `ensemble` is finished: two folds of two epochs."""
-    cells = []
+    runs = []
     for fold, folder in enumerate(trained_folds):
-        shutil.copytree(
-            folder, tmp_path / "ensemble" / f"cell{fold}", ignore=shutil.ignore_patterns("*.ckpt", "images")
-        )
-        cells.append({"id": f"cell{fold}", "overrides": [f"data.fold={fold}", "trainer.max_epochs=2"], "epochs": 2})
+        shutil.copytree(folder, tmp_path / "ensemble" / f"run{fold}", ignore=shutil.ignore_patterns("*.ckpt", "images"))
+        runs.append({"id": f"run{fold}", "overrides": [f"data.fold={fold}", "trainer.max_epochs=2"], "epochs": 2})
     launches = tmp_path / "ensemble" / "launches"
     launches.mkdir()
-    (launches / "1.json").write_text(json.dumps({"overrides": [], "cells": cells}))
+    record = {"started": "2026-01-01T00:00:00+00:00", "host": "here", "pid": 1, "overrides": [], "cells": runs}
+    (launches / "1.json").write_text(json.dumps(record))
     return tmp_path
 
 
@@ -246,25 +252,32 @@ def test_table_4_has_the_papers_rows_and_ours(study: Path, tmp_path: Path) -> No
     (part,) = parts_of(challenge.FIGURE, study, f"evaluation={source}")
     assert part.table is not None
     rows = part.table.set_index("what")
-    assert rows["mAP"].tolist()[:6] == [0.25475, 0.24781, 0.23908, 0.25, 0.26, 0.24]
-    assert rows.loc["ensemble, boxes re-scaled to 87.5%", "more than averaged"] == pytest.approx(-0.01)
-    assert rows.loc["ensemble, sizes averaged", "images"] == "1000 evaluated"
+    assert rows["map"].tolist()[:6] == [0.25475, 0.24781, 0.23908, 0.25, 0.26, 0.24]
+    assert rows.loc["ensemble, boxes rescaled to 87.5%", "difference"] == pytest.approx(-0.01)
+    assert rows.loc["ensemble, mean box sizes", "images"] == "1,000 evaluated"
     (variant,) = finished_variants(challenge.STUDY, [f"paths.studies={study}"])
     own = score_seed(variant.seeds[0]).contributions
     single = rows.iloc[-1]
-    assert single["mAP"] == pytest.approx(own.sums.sum() / own.counts.sum())
-    assert single["mAP low"] <= single["mAP"] <= single["mAP high"]
+    assert single["map"] == pytest.approx(own.sums.sum() / own.counts.sum())
+    assert single["map_low"] <= single["map"] <= single["map_high"]
 
 
 def test_table_4_says_what_is_missing_and_how_to_make_it(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no evaluation is named(.|\n)*rsna_det\.predict(.|\n)*rsna_det\.evaluate"):
+    with pytest.raises(ConfigError, match=r"evaluation is not set(.|\n)*rsna_det\.predict(.|\n)*rsna_det\.evaluate"):
         parts_of(challenge.FIGURE, study)
     source = evaluation(tmp_path / "evaluation")
+    for damage in ("", "method,map\nmean,0.25\n", "method,map,map_low,map_high,more_than_mean,more_low,more_high\n"):
+        (source / "size_rules.csv").write_text(damage)
+        with pytest.raises(DataError, match=r"size_rules\.csv .*: evaluate again"):
+            parts_of(challenge.FIGURE, study, f"evaluation={source}")
     (source / "size_rules.csv").unlink()
-    with pytest.raises(ConfigError, match=r"has no size_rules\.csv: it is no finished evaluation(.|\n)*predictions="):
+    with pytest.raises(
+        ConfigError,
+        match=r"has no size_rules\.csv: it is not the folder of (.|\n)*predictions=",
+    ):
         parts_of(challenge.FIGURE, study, f"evaluation={source}")
-    (study / "ensemble" / "cell1" / "result.json").unlink()
-    with pytest.raises(ConfigError, match=r"1 of the 2 cells of ensemble are not finished(.|\n)*cell1 (.|\n)*\+sweep"):
+    (study / "ensemble" / "run1" / "result.json").unlink()
+    with pytest.raises(ConfigError, match=r"1 of the 2 runs of ensemble are not finished(.|\n)*run1 (.|\n)*\+sweep"):
         parts_of(challenge.FIGURE, study, f"evaluation={source}")
     with pytest.raises(ConfigError, match=r"no record of a start(.|\n)*\+sweep=ensemble data\.root"):
         parts_of(challenge.FIGURE, tmp_path / "elsewhere", f"evaluation={source}")

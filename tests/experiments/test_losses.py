@@ -20,14 +20,15 @@ from experiments.reporting.losses import loss_curves, lowest_epochs, lowest_loss
 from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config.compose import build, compose_config
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.models.cost import gflops, network_cost
+from rsna_det.runs.folder import RunFolder
 from tests.short_runs import short_run
 
-STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a", paper={})
+STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a")
 NAMES = ("box_class", "box_regression", "global_class", "loss")
 
-# One list an epoch's validation losses, in the order of NAMES.
+# The validation losses of each epoch, in the order of NAMES.
 RUNS = {
     ("a", 0): [[0.5, 0.4, 1.0, 1.0], [0.3, 0.3, 1.1, 0.7], [0.4, 0.2, 1.2, 0.8]],
     ("a", 1): [[0.6, 0.5, 0.9, 1.2], [0.5, 0.2, 0.8, 0.8]],
@@ -36,7 +37,7 @@ RUNS = {
 }
 
 
-def made_run(folder: Path, rows: list[list[float]], *overrides: str, columns: tuple[str, ...] = NAMES) -> Path:
+def made_run(folder: Path, rows: list[list[float]], *overrides: str, columns: tuple[str, ...] = NAMES) -> RunFolder:
     """A run's folder with its configuration and its metrics; training losses are half of those of validation."""
     set_up()
     (folder / ".hydra").mkdir(parents=True)
@@ -47,7 +48,7 @@ def made_run(folder: Path, rows: list[list[float]], *overrides: str, columns: tu
             table[f"val/{name}"] = [row[place] for row in rows]
             table[f"train/{name}"] = [row[place] / 2 for row in rows]
     table.to_csv(folder / "metrics.csv", index=False)
-    return folder
+    return RunFolder(folder)
 
 
 @pytest.fixture
@@ -83,12 +84,12 @@ def test_lowest_epochs_are_those_of_the_files(variants: list[Variant], tmp_path:
     }
     for variant in variants:
         for loss, title in (titles | {"loss": "total"}).items():
-            epochs = [lowest_in_file(folder / "metrics.csv", loss)[0] for folder in variant.seeds[0]]
+            epochs = [lowest_in_file(folder.metrics_file, loss)[0] for folder in variant.seeds[0]]
             row = rows.loc[variant.name, title]
             assert [row["fold 0"], row["fold 1"]] == epochs
             assert row["mean"] == pytest.approx(sum(epochs) / 2)
     # Of a's folds the regression is lowest at 2 and 1, the global class at 0 and 1; of b's at 1 and 0, 2 and 1.
-    gap = "regression's epoch less the global class's"
+    gap = "gap: box regression minus global classification"
     assert rows.loc[("a", gap), ["fold 0", "fold 1", "mean"]].tolist() == [2, 0, 1]
     assert rows.loc[("b", gap), ["fold 0", "fold 1", "mean"]].tolist() == [-1, -1, -1]
     # Fold 0 of a is lowest at its last epoch of three, fold 1 at its last of two.
@@ -96,13 +97,13 @@ def test_lowest_epochs_are_those_of_the_files(variants: list[Variant], tmp_path:
     assert "something (section 4.4)" in part.text
 
 
-def test_lowest_losses_are_held_against_the_baseline_fold_by_fold(variants: list[Variant], tmp_path: Path) -> None:
+def test_lowest_losses_are_compared_with_the_baseline_fold_by_fold(variants: list[Variant], tmp_path: Path) -> None:
     table = lowest_losses(STUDY, variants, tmp_path, claim="").table
     assert table is not None
     assert set(table["loss"]) == {"box classification", "box regression", "global classification"}
     row = table.set_index(["loss", "variant"]).loc[("box regression", "b")]
     own, base = (
-        [lowest_in_file(folder / "metrics.csv", "box_regression")[1] for folder in variant.seeds[0]]
+        [lowest_in_file(folder.metrics_file, "box_regression")[1] for folder in variant.seeds[0]]
         for variant in (variants[1], variants[0])
     )
     # b: 0.4 and 0.1, a: 0.2 and 0.2.
@@ -125,7 +126,7 @@ def test_curves_are_means_where_all_folds_have_a_value(variants: list[Variant], 
     part = loss_curves(STUDY, variants, tmp_path)
     assert part.figure is not None
     assert is_picture(part.figure)
-    assert "box-regression loss of fold 0" in part.text
+    assert "box regression loss of fold 0" in part.text
     assert len(set(variant_colours([str(i) for i in range(10)]).values())) == 10
 
 
@@ -138,24 +139,24 @@ def test_a_run_without_the_global_output_has_no_such_loss(variants: list[Variant
     table = lowest_losses(multitask.REPORT, both, tmp_path, claim="").table
     assert table is not None
     rows = table.set_index(["loss", "variant"])
-    # Of the head that is not there and of the column that is not there alike.
-    assert rows.loc[("global classification", "no global output"), ["fold 0", "fold 1", "mean"]].isna().all()
-    assert np.isnan(rows.loc[("global classification", "global output"), "difference, mean"])
-    assert rows.loc[("box regression", "global output"), "difference, fold 0"] == 0
+    # Neither the missing head nor the missing column has a value.
+    assert rows.loc[("global classification", "without global output"), ["fold 0", "fold 1", "mean"]].isna().all()
+    assert np.isnan(rows.loc[("global classification", "with global output"), "difference, mean"])
+    assert rows.loc[("box regression", "with global output"), "difference, fold 0"] == 0
     for make in multitask.REPORT.parts:
         make(multitask.REPORT, both, tmp_path)
     assert is_picture(tmp_path / "multitask_losses.png")
 
 
-def test_missing_and_damaged_tables_are_told(variants: list[Variant], tmp_path: Path) -> None:
-    path = variants[0].seeds[0][0] / "metrics.csv"
+def test_missing_and_damaged_tables_are_named(variants: list[Variant], tmp_path: Path) -> None:
+    path = variants[0].seeds[0][0].metrics_file
     path.write_text("epoch,val/box_class\n0,1.0\n")
-    with pytest.raises(ConfigError, match=r"a0/metrics\.csv has no column val/box_regression"):
+    with pytest.raises(DataError, match=r"a0/metrics\.csv has no column val/box_regression"):
         read_losses(variants)
     path.unlink()
-    with pytest.raises(ConfigError, match=r"a0/metrics\.csv is missing"):
+    with pytest.raises(MissingFileError, match=r"a0/metrics\.csv is missing"):
         loss_curves(STUDY, variants, tmp_path)
-    with pytest.raises(ConfigError, match="no variant a, which the others are held against"):
+    with pytest.raises(ConfigError, match="no variant a, the baseline of the others"):
         lowest_losses(STUDY, variants[1:], tmp_path, claim="")
 
 
@@ -187,7 +188,7 @@ def test_cost_is_what_can_be_counted_by_hand() -> None:
 
 
 def test_cost_of_a_network_is_that_of_the_computed_one(variants: list[Variant]) -> None:
-    config = OmegaConf.load(variants[0].seeds[0][0] / ".hydra" / "config.yaml")
+    config = OmegaConf.load(variants[0].seeds[0][0].composed_config)
     made = lambda: build(config.model, encoder=build(config.encoder))  # noqa: E731
     cost, network = network_cost(made, image_size=64), made()
     images = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
@@ -218,9 +219,16 @@ def test_encoders_are_set_against_their_cost(tmp_path: Path) -> None:
     rows = part.table.set_index("variant")
     assert rows.loc["test_efficientnet", "lowest box regression loss"] == pytest.approx((0.2 + 0.2) / 2)
     assert rows.loc["resnet18", "lowest box regression loss"] == pytest.approx((0.4 + 0.1) / 2)
-    assert rows.loc["resnet18", "of the encoder"] == pytest.approx(11.18, abs=0.01)
-    assert rows["GFLOPs an image"].is_monotonic_increasing
+    assert rows.loc["resnet18", "encoder parameters (millions)"] == pytest.approx(11.18, abs=0.01)
+    assert rows["GFLOPs per image"].is_monotonic_increasing
     assert is_picture(part.figure)
+
+
+def start(outcome: str, **known: object) -> dict[str, object]:
+    """A start of a run as its provenance records it."""
+    unknown: dict[str, object] = {"pid": 1, "command": [], "environment": {}, "git": None, "packages": {}}
+    text = dict.fromkeys(("started", "host", "system", "python"), "")
+    return {**text, **unknown, "outcome": outcome, **known}
 
 
 def test_resolution_has_measured_seconds_and_counted_cost(tmp_path: Path) -> None:
@@ -231,20 +239,21 @@ def test_resolution_has_measured_seconds_and_counted_cost(tmp_path: Path) -> Non
         ]
         for folder, own in zip(folders, seconds, strict=True):
             device = {"count": 1, "name": "Some GPU"}
-            # A start that failed before its first epoch, and the one that went on.
-            record = {"starts": [{"outcome": "failed"}, {"device": device, "epoch_seconds": own}]}
-            (folder / "provenance.json").write_text(json.dumps(record))
+            # A start that failed before its first epoch, and one that resumed the run.
+            starts = [start("failed"), start("finished", device=device, epoch_seconds=own)]
+            record = {"seed": 0, "configuration": "config.yaml", "data": None, "starts": starts}
+            folder.provenance_file.write_text(json.dumps(record))
         made.append(Variant(name=str(side), seeds={0: tuple(folders)}))
     table = resolution.cost_of_resolution(resolution.REPORT, made, tmp_path).table
     assert table is not None
     rows = table.set_index("side (px)")
-    assert rows["seconds an epoch"].tolist()[:2] == [11.0, 44.0]
-    assert np.isnan(rows.loc[1024, "seconds an epoch"])
+    assert rows["seconds per epoch"].tolist()[:2] == [11.0, 44.0]
+    assert np.isnan(rows.loc[1024, "seconds per epoch"])
     assert rows["device"].tolist() == ["1 x Some GPU", "1 x Some GPU", "not trained"]
-    assert rows.loc[256, "seconds an epoch, times that of 512 px"] == pytest.approx(0.25)
+    assert rows.loc[256, "seconds per epoch, ratio to 512 px"] == pytest.approx(0.25)
     # Convolutions on four times the pixels.
-    assert rows.loc[1024, "GFLOPs an image, times that of 512 px"] == pytest.approx(4, rel=0.02)
-    assert rows.loc[1024, "activations (MiB an image), times that of 512 px"] == pytest.approx(4, rel=0.02)
-    (made[0].seeds[0][0] / "provenance.json").write_text("[]")
-    with pytest.raises(ValueError, match="is no record of a run's starts"):
+    assert rows.loc[1024, "GFLOPs per image, ratio to 512 px"] == pytest.approx(4, rel=0.02)
+    assert rows.loc[1024, "activations (MiB per image), ratio to 512 px"] == pytest.approx(4, rel=0.02)
+    made[0].seeds[0][0].provenance_file.write_text("[]")
+    with pytest.raises(DataError, match=r"provenance\.json is damaged"):
         resolution.cost_of_resolution(resolution.REPORT, made, tmp_path)

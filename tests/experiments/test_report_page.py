@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.reporting.examples import Shown, example_groups
+from experiments.reporting.examples import VariantDetections, example_groups
 from experiments.reporting.page import Pictures, StudyDetails, write_page
 from experiments.reporting.radiographs import SIDE, thumbnail, thumbnails
 from experiments.reporting.study_report import Part
@@ -22,6 +22,7 @@ from rsna_det.drawing.boxes import DETECTION_COLOUR, TRUTH_COLOUR
 from rsna_det.evaluation.image_results import image_results
 from rsna_det.evaluation.metric import scores_of_lists
 from rsna_det.evaluation.out_of_fold import true_boxes
+from rsna_det.runs.folder import RunFolder
 from rsna_det.structures import Detections
 
 HOSTILE = "<script>alert('x')</script>"
@@ -46,15 +47,15 @@ IMAGES = pd.DataFrame(
 """The first radiograph is 200 x 100 pixels, in which its labelled box ends at 60."""
 
 
-def shown(name: str, *detections: Detections) -> Shown:
+def shown(name: str, *detections: Detections) -> VariantDetections:
     truths = true_boxes(IMAGES)
     scores = scores_of_lists(detections=detections, truths=truths, cuts=[0.0])[:, 0].numpy()
     results = image_results(images=IMAGES, detections=detections, truths=truths, scores=scores)
-    return Shown(variant=name, epoch=3, cut=0.2, detections=detections, results=results)
+    return VariantDetections(variant=name, epoch=3, cut=0.2, detections=detections, results=results)
 
 
 @pytest.fixture
-def variants() -> list[Shown]:
+def variants() -> list[VariantDetections]:
     right, alarm = found((10, 10, 60, 60, 0.9)), found((5, 5, 50, 50, 0.3))
     strong = found((5, 5, 50, 50, 0.8))
     return [
@@ -63,7 +64,7 @@ def variants() -> list[Shown]:
     ]
 
 
-def details(variants: list[Shown], *, pictured: bool = True) -> StudyDetails:
+def details(variants: list[VariantDetections], *, pictured: bool = True) -> StudyDetails:
     groups = example_groups(variants, IMAGES, count=2)
     grey = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (100, 1))
     return StudyDetails(
@@ -77,7 +78,7 @@ def details(variants: list[Shown], *, pictured: bool = True) -> StudyDetails:
         ),
         images=IMAGES,
         pictures=Pictures(
-            shown=variants,
+            variants=variants,
             groups=groups,
             thumbnails={name: thumbnail(grey) for name in IMAGES["image_id"]} if pictured else {},
         ),
@@ -103,7 +104,7 @@ def comparison() -> pd.DataFrame:
 
 
 @pytest.fixture
-def page(tmp_path: Path, variants: list[Shown]) -> Path:
+def page(tmp_path: Path, variants: list[VariantDetections]) -> Path:
     """A study's page with a red figure."""
     figure = tmp_path / "figure.png"
     Image.new("RGB", (300, 40), (255, 0, 0)).save(figure)
@@ -168,14 +169,15 @@ def test_what_is_shown_cannot_act(page: Path) -> None:
 
 def test_the_numbers_stand_with_their_intervals(page: Path) -> None:
     text = " ".join(" ".join(Reader(page).words).split())
-    assert "0.2500 (0.2000 to 0.3000)" in text
-    assert "0.0500 (0.0200 to 0.0800)" in text
-    # The baseline differs from itself by nothing, which is no finding.
-    assert "0.0000" not in text
-    assert page.read_text(encoding="utf-8").count('<tr class="told">') == 1
-    assert "6; intervals are over true patients" in text
+    assert "0.250 (0.200 to 0.300)" in text
+    assert "0.050 (0.020 to 0.080)" in text
+    # The baseline has no difference from itself.
+    assert "0.000" not in text
+    assert page.read_text(encoding="utf-8").count('<tr class="significant">') == 1
+    assert "Green rows are significantly different (Holm-adjusted p < 0.05) from plain." in text
+    assert "true patients 6 intervals 95% bootstraps over true patients" in text
     assert "3 on 3 images" in text
-    assert "2 (2 variants, 1 fold, 1 seed), 1.5 h in all" in text
+    assert "2 (2 variants, 1 fold, 1 seed), 1 h 30 min in total" in text
     assert "several versions of torch" in text
 
 
@@ -188,19 +190,19 @@ def test_boxes_are_drawn_in_source_pixels(page: Path) -> None:
         for a in read.attributes("rect")
     ]
     assert ("truth", 10, 10, 50, 50) in rectangles
-    assert ("found", 40, 40, 50, 50) in rectangles
+    assert ("detection", 40, 40, 50, 50) in rectangles
     pictures = [str(a["href"]).partition(",")[2] for a in read.attributes("image")]
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (200, 100)
 
 
-def test_images_are_chosen_by_kind(variants: list[Shown]) -> None:
+def test_images_are_chosen_by_kind(variants: list[VariantDetections]) -> None:
     groups = {group.title: [IMAGES["image_id"][i] for i in group.images] for group in
               example_groups(variants, IMAGES, count=2)}  # fmt: skip
     # Of the three with boxes one is found by one variant of two; of those that none finds the larger comes first.
     assert groups["Missed"] == ["missed-large", "missed-small"]
     # Both variants draw on the one, one on the other; nobody on the healthy one.
-    assert groups["False alarms"] == ["strong-alarm", "alarm"]
-    assert groups["Good"] == ["found"]
+    assert groups["False positives"] == ["strong-alarm", "alarm"]
+    assert groups["Best"] == ["found"]
     # Score 1 and 0 on the one, "does not count" (as good as right) and 0 on the other; the more confident first.
     assert groups["Where the variants differ most"] == ["found", "alarm"]
 
@@ -212,7 +214,7 @@ def test_kinds_without_an_image_are_left_out() -> None:
     assert len(groups[0].images) == 3
 
 
-def test_a_page_without_radiographs_says_so(tmp_path: Path, variants: list[Shown]) -> None:
+def test_a_page_without_radiographs_says_so(tmp_path: Path, variants: list[VariantDetections]) -> None:
     part = Part(name="p2", title="Comparison", text="", table=comparison())
     write_page(tmp_path / "p.html", title="P2", parts=[part], details=details(variants, pictured=False))
     assert "the radiograph could not be read" in " ".join(Reader(tmp_path / "p.html").words)
@@ -227,7 +229,7 @@ def test_a_report_that_is_no_study_has_a_page(tmp_path: Path) -> None:
     assert read.open == []
     words = " ".join(read.words)
     assert "26,684" in words
-    assert "0.5000" in words
+    assert "0.500" in words
     assert "Radiographs" not in words
 
 
@@ -241,15 +243,17 @@ def test_a_thumbnail_is_reduced_and_never_enlarged() -> None:
 def test_radiographs_that_are_gone_are_warned_of(
     trained_folds: list[Path], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    run = RunFolder(trained_folds[0])
     truth = pd.read_parquet(trained_folds[0] / "predictions" / "truth.parquet")
     ids = truth["image_id"].tolist()[:2]
-    assert list(thumbnails([*ids, *ids], run=trained_folds[0])) == ids
-    assert list(thumbnails(["../../etc/passwd", ids[0]], run=trained_folds[0])) == [ids[0]]
+    assert list(thumbnails([*ids, *ids], run=run)) == ids
+    assert list(thumbnails(["../../etc/passwd", ids[0]], run=run)) == [ids[0]]
     assert "the page lacks the radiograph ../../etc/passwd" in caplog.text
-    shutil.copy(trained_folds[0] / "config.yaml", tmp_path / "config.yaml")
-    moved = (tmp_path / "config.yaml").read_text().replace("root: /", "root: /gone/")
-    (tmp_path / "config.yaml").write_text(moved)
-    assert thumbnails(ids, run=tmp_path) == {}
+    moved = RunFolder(tmp_path)
+    moved.composed_config.parent.mkdir()
+    text = run.composed_config.read_text()
+    moved.composed_config.write_text(text.replace("root: /", "root: /gone/"))
+    assert thumbnails(ids, run=moved) == {}
     assert "the page has no radiographs" in caplog.text
 
 

@@ -12,13 +12,14 @@ from experiments.reporting.scores import _scores, score_curves
 from experiments.reporting.study_report import StudyReport, Variant
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.errors import DataError
+from rsna_det.runs.folder import RunFolder
 from tests.short_runs import short_run
 
-STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a", paper={})
+STUDY = StudyReport(study="study", title="A study", option="seed", baseline="a")
 
 
-def made_run(folder: Path, fold: int, **columns: list[float]) -> Path:
+def made_run(folder: Path, fold: int, **columns: list[float]) -> RunFolder:
     set_up()
     (folder / ".hydra").mkdir(parents=True)
     config = compose_config("train", short_run(Path("data"), f"data.fold={fold}"))
@@ -26,7 +27,7 @@ def made_run(folder: Path, fold: int, **columns: list[float]) -> Path:
     table = pd.DataFrame({f"val/{name}": values for name, values in columns.items()})
     table.insert(0, "epoch", range(len(table)))
     table.to_csv(folder / "metrics.csv", index=False)
-    return folder
+    return RunFolder(folder)
 
 
 def test_the_scores_are_those_of_the_file(tmp_path: Path) -> None:
@@ -34,7 +35,10 @@ def test_the_scores_are_those_of_the_file(tmp_path: Path) -> None:
     table = _scores(run)
     assert table["fold"].unique().tolist() == [1]
     found = {panel: own.set_index("epoch")["value"].to_dict() for panel, own in table.groupby("panel")}
-    assert found == {"mAP at the run's cut": {0: 0.1, 1: 0.2}, "mAP at each epoch's best cut": {0: 0.15, 1: 0.25}}
+    assert found == {
+        "mAP at the run's score threshold": {0: 0.1, 1: 0.2},
+        "mAP at each epoch's best threshold": {0: 0.15, 1: 0.25},
+    }
 
 
 def test_the_figure_shows_every_variant(tmp_path: Path) -> None:
@@ -58,6 +62,6 @@ def test_the_figure_shows_every_variant(tmp_path: Path) -> None:
 )
 def test_a_damaged_table_is_named(tmp_path: Path, text: str, message: str) -> None:
     run = made_run(tmp_path / "run", 0, map=[0.1], map_best=[0.1])
-    (run / "metrics.csv").write_text(text)
-    with pytest.raises(ConfigError, match=rf"metrics\.csv .*{message}"):
+    run.metrics_file.write_text(text)
+    with pytest.raises(DataError, match=rf"metrics\.csv .*{message}"):
         _scores(run)

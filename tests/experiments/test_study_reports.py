@@ -1,12 +1,12 @@
-"""Studies to tables: the numbers are those of the cells, and an unfinished study is told and not shown."""
+"""Studies to tables: the numbers are those of the runs, and an unfinished study is refused, with its runs listed."""
 
 import importlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,23 @@ from PIL import Image
 
 import experiments.report
 from experiments.reporting.report import main
-from experiments.reporting.run_table import differing_options, disagreements, run_table
+from experiments.reporting.run_table import comparability_caveats, options_by_variant, run_table
 from experiments.reporting.runs import compared, finished_variants, variant_name
 from experiments.reporting.study_report import StudyReport
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.console import set_up
-from rsna_det.errors import ConfigError
+from rsna_det.config.options import TrainOptions
+from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.studies.plan import plan_study, study_names
-from tests.short_runs import short_run
+from tests.short_runs import environment, short_run
 
 EXPERIMENTS = Path(str(experiments.__file__)).parent
 MODULES = sorted(path.stem for path in EXPERIMENTS.glob("[a-z]*.py") if "REPORT = " in path.read_text())
+
+
+def options_from(overrides: Sequence[str]) -> TrainOptions:
+    return check_config(compose_config("train", [*overrides, "run_dir=."]), TrainOptions)
 
 
 def report_of(module: str) -> StudyReport:
@@ -41,8 +47,7 @@ def studies(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("studies")
     options = short_run(synthetic_root, "data.num_folds=2", f"paths.studies={folder}")
     command = [sys.executable, "-m", "rsna_det.train", "-m", "+sweep=negatives", *options]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    subprocess.run(command, check=True, capture_output=True, env=clean)
+    subprocess.run(command, check=True, capture_output=True, env=environment())
     return folder
 
 
@@ -52,7 +57,7 @@ def test_every_module_names_what_its_study_varies(module: str, synthetic_root: P
     assert report.study == module
     set_up()
     study = plan_study([f"sweep={module}", f"data.root={synthetic_root}", "data.fold=0"])
-    values = {variant_name(compose_config("train", cell.overrides), report.option) for cell in study.cells}
+    values = {variant_name(options_from(run.overrides), report.option) for run in study.runs}
     assert len({report.label(value) for value in values}) == len(values)
     assert len(values) > 1
     assert report.baseline in values
@@ -86,6 +91,7 @@ def test_a_study_becomes_a_table(studies: Path) -> None:
     first = r"(Significantly different|No significant difference) from all images \(Holm-adjusted p < 0\.05\)"
     assert re.match(first, sentences)
     assert "Training noise is not included: estimating it takes 3 seeds per variant, and there is 1." in sentences
+    assert "the mean over 20 random splits in both directions" in sentences
 
 
 def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,14 +99,14 @@ def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: py
     main(report_of("negatives"))
     folder = studies / "negatives" / "report"
     assert pd.read_csv(folder / "negatives.csv")["variant"].tolist() == ["all images", "only images with boxes"]
-    assert "| variant | map |" in (folder / "negatives.md").read_text()
+    assert "| variant | mAP (95% interval) |" in (folder / "negatives.md").read_text()
     pixels = np.asarray(Image.open(folder / "negatives.png").convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
     page = (folder / "negatives.html").read_text()
-    # Each of the four cells has a row, and each picture shown is there once.
-    cells = sorted(path.parent.name for path in (studies / "negatives").glob("*/result.json"))
-    assert len(cells) == 4
-    assert all(f"<td>{cell}</td>" in page for cell in cells)
+    # Each of the four runs has a row, and each picture shown is there once.
+    runs = sorted(path.parent.name for path in (studies / "negatives").glob("*/result.json"))
+    assert len(runs) == 4
+    assert all(f">{run}</td>" in page for run in runs)
     assert "data.train_negatives" in page
     assert page.count("data:image/jpeg") == page.count("<image id=") > 0
     assert "could not be read" not in page
@@ -111,9 +117,15 @@ def test_the_command_writes_page_table_and_figure(studies: Path, monkeypatch: py
 def test_all_started_studies_get_their_pages(studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(studies / "negatives", tmp_path / "negatives")
     shutil.rmtree(tmp_path / "negatives" / "report", ignore_errors=True)
-    # Another study that was started and has no cell yet.
+    # Another study that was started and has no run yet.
     (tmp_path / "p2" / "launches").mkdir(parents=True)
-    record = {"overrides": ["sweep=p2"], "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}]}
+    record = {
+        "started": "2026-01-01T00:00:00+00:00",
+        "host": "here",
+        "pid": 1,
+        "overrides": ["sweep=p2"],
+        "cells": [{"id": "0123456789", "overrides": ["a=1"], "epochs": 1}],
+    }
     (tmp_path / "p2" / "launches" / "2026-01-01.json").write_text(json.dumps(record))
     monkeypatch.setattr(sys, "argv", ["experiments.report", f"paths.studies={tmp_path}"])
     with pytest.raises(SystemExit, match="no report of p2"):
@@ -132,10 +144,41 @@ def test_a_damaged_study_does_not_keep_others_from_their_pages(
         experiments.report.main()
     assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
     assert "2026-01-01.json is damaged" in caplog.text
+    assert "2026-01-01.json is damaged" in (tmp_path / "report.log").read_text()
     result = next((tmp_path / "negatives").glob("*/result.json"))
     result.write_text("{")
-    with pytest.raises(ValueError, match=rf"{result.parent.name}/result\.json is damaged"):
+    with pytest.raises(DataError, match=rf"{result.parent.name}/result\.json is damaged"):
         finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
+
+
+def test_a_bug_in_one_study_does_not_keep_others_from_their_pages(
+    studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(studies / "negatives", tmp_path / "negatives")
+    write = experiments.report.write_study
+
+    def fails_on_p2(report: StudyReport, places: Sequence[str]) -> Path:
+        if report.study == "p2":
+            raise ZeroDivisionError("a bug")
+        return write(report, places)
+
+    monkeypatch.setattr(experiments.report, "write_study", fails_on_p2)
+    monkeypatch.setattr(sys, "argv", ["experiments.report", "p2", "negatives", f"paths.studies={tmp_path}"])
+    with pytest.raises(SystemExit, match="no report of p2"):
+        experiments.report.main()
+    assert (tmp_path / "negatives" / "report" / "negatives.html").is_file()
+    log = (tmp_path / "report.log").read_text()
+    assert "Traceback" in log
+    assert "in fails_on_p2" in log
+
+
+def test_a_variant_is_called_by_what_it_is() -> None:
+    assert report_of("dropout").label("0.5") == "dropout 0.5"
+    assert report_of("dropout").label("0") == "no dropout"
+    assert report_of("p2").label("[3, 4, 5, 6, 7]") == "without P2"
+    # Also a variant that only a command line made.
+    assert report_of("p2").label("[4, 5, 6, 7]") == "pyramid levels [4, 5, 6, 7]"
+    assert report_of("encoders").label("convnext_tiny") == "convnext_tiny"
 
 
 def test_a_report_takes_only_where_studies_are(
@@ -143,7 +186,9 @@ def test_a_report_takes_only_where_studies_are(
 ) -> None:
     for idle in ("seed=5", "negatives"):
         monkeypatch.setattr(sys, "argv", ["experiments.negatives", idle])
-        with pytest.raises(SystemExit, match=f"{idle} would not act on a report, which takes paths.studies=<folder>"):
+        with pytest.raises(
+            SystemExit, match=f"{idle} would have no effect on a report, which takes paths.studies=<folder>"
+        ):
             main(report_of("negatives"))
     monkeypatch.setattr(sys, "argv", ["experiments.negatives", "--help"])
     with pytest.raises(SystemExit, match="0"):
@@ -161,54 +206,58 @@ def test_only_what_is_named_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
             experiments.report.main()
 
 
-def test_runs_that_may_not_be_comparable_are_doubted(studies: Path, tmp_path: Path) -> None:
+def test_runs_that_may_not_be_comparable_have_caveats(studies: Path, tmp_path: Path) -> None:
     shutil.copytree(studies / "negatives", tmp_path / "negatives")
     report, places = report_of("negatives"), [f"paths.studies={tmp_path}"]
     variants = finished_variants(report, places)
-    git = json.loads((variants[0].seeds[0][0] / "provenance.json").read_text())["starts"][-1]["git"]
-    assert [doubt for doubt in disagreements(variants) if "not committed" not in doubt] == []
-    path = variants[0].seeds[0][0] / "provenance.json"
+    path = variants[0].seeds[0][0].provenance_file
+    git = json.loads(path.read_text())["starts"][-1]["git"]
+    assert [caveat for caveat in comparability_caveats(variants) if "uncommitted" not in caveat] == []
     record = json.loads(path.read_text())
     record["data"]["folds"] = "other"
     record["starts"][-1]["packages"]["torch"] = "0.1"
     record["starts"][-1]["git"] = {"commit": "f" * 40, "dirty": True}
     path.write_text(json.dumps(record))
-    doubts = " ".join(disagreements(variants))
-    assert "different data or folds" in doubts
-    assert "several versions of torch: 0.1" in doubts
-    assert "ffffffffff+" in doubts
-    assert f"committed for {path.parent.name}:" in doubts or "committed for every run" in doubts
+    caveats = " ".join(comparability_caveats(variants))
+    assert "different data or folds" in caveats
+    assert "several versions of torch: 0.1" in caveats
+    assert "ffffffffff+" in caveats
+    assert f"of {path.parent.name} had uncommitted" in caveats or "of every run had uncommitted" in caveats
     table = run_table(report, variants)
     assert table["commit"].tolist()[0] == "ffffffffff+"
     assert git is None or table["commit"].tolist()[1].startswith(git["commit"][:10])
     # One epoch, in all its starts.
     assert table["epochs"].tolist() == [1] * 4
-    options = differing_options(report, variants).set_index("option")
+    options = options_by_variant(report, variants).set_index("option")
     assert options.loc["data.train_negatives"].tolist() == ["True", "False"]
     assert "data.fold" not in options.index
-    for damage in ("{", "{}", '{"starts": [], "data": null}', '{"starts": [{}], "data": null}'):
+    for damage in ("{", "{}", '{"starts": [{}], "data": null}'):
         path.write_text(damage)
-        with pytest.raises((ConfigError, ValueError), match=r"provenance\.json is damaged .*train it anew"):
-            disagreements(variants)
-    description = path.with_name("cell.yaml")
+        with pytest.raises(DataError, match=r"provenance\.json is damaged .*take it from a copy of the run"):
+            comparability_caveats(variants)
+    for damage in ('{"seed": 0, "configuration": "config.yaml", "starts": [], "data": null}', None):
+        path.unlink() if damage is None else path.write_text(damage)
+        with pytest.raises(MissingFileError, match=r"provenance\.json is missing or empty.*train it again"):
+            comparability_caveats(variants)
+    description = variants[0].seeds[0][0].description
     for damage in ("options: 3", "a: [", "options: {}"):
         description.write_text(damage)
-        with pytest.raises(ConfigError, match=r"cell\.yaml does not describe a cell \(.*\): take the file"):
-            differing_options(report, variants)
+        with pytest.raises(DataError, match=r"cell\.yaml does not describe a run \(.*\): take the file"):
+            options_by_variant(report, variants)
 
 
-def test_an_unfinished_study_is_told_cell_by_cell(studies: Path, tmp_path: Path) -> None:
+def test_an_unfinished_study_is_refused_with_its_runs_listed(studies: Path, tmp_path: Path) -> None:
     shutil.copytree(studies / "negatives", tmp_path / "negatives")
-    cells = sorted(path.parent for path in (tmp_path / "negatives").glob("*/result.json"))
-    (cells[0] / "result.json").unlink()
-    shutil.rmtree(cells[1])
-    with pytest.raises(ConfigError, match="2 of the 4 cells of negatives are not finished") as raised:
+    runs = sorted(path.parent for path in (tmp_path / "negatives").glob("*/result.json"))
+    (runs[0] / "result.json").unlink()
+    shutil.rmtree(runs[1])
+    with pytest.raises(ConfigError, match="2 of the 4 runs of negatives are not finished") as raised:
         finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
-    assert f"{cells[0].name} cut off" in str(raised.value)
-    assert f"{cells[1].name} missing" in str(raised.value)
+    assert f"{runs[0].name} interrupted" in str(raised.value)
+    assert f"{runs[1].name} missing" in str(raised.value)
 
 
-def test_cells_that_differ_in_something_else_are_not_mixed(studies: Path, tmp_path: Path) -> None:
+def test_runs_that_differ_in_another_option_are_not_mixed(studies: Path, tmp_path: Path) -> None:
     shutil.copytree(studies / "negatives", tmp_path / "negatives")
     for path in (tmp_path / "negatives").glob("*/.hydra/config.yaml"):
         config = OmegaConf.load(path)
@@ -218,6 +267,6 @@ def test_cells_that_differ_in_something_else_are_not_mixed(studies: Path, tmp_pa
         finished_variants(report_of("negatives"), [f"paths.studies={tmp_path}"])
 
 
-def test_a_study_that_was_never_started_is_told(tmp_path: Path) -> None:
+def test_a_study_that_was_never_started_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no record of a start: begin with `python -m rsna_det\.train"):
         finished_variants(report_of("p2"), [f"paths.studies={tmp_path}"])

@@ -27,7 +27,7 @@ def conclusion(comparison: Comparison, *, folds: int) -> str:
 
 def _significance(comparison: Comparison) -> str:
     significant = comparison.table[comparison.table["p_holm"] < LEVEL]
-    named = ", ".join(f"{row.variant} ({row.difference:+.4f})" for row in significant.itertuples())
+    named = ", ".join(f"{row.variant} ({row.difference:+.3f})" for row in significant.itertuples())
     rule = f"(Holm-adjusted p < {LEVEL:g})"
     if named:
         return f"Significantly different from {comparison.baseline} {rule}: {named}."
