@@ -46,10 +46,10 @@ def main() -> int:
     console.print(f"the challenge's metric on {metric.IMAGES} images: {one:.2f} s at one cut, {many:.2f} s at 58 cuts")
     failures += ["metric in under a second"] if many > 1 else []
     seconds, peak, faster = thresholds.measurements()
-    cells = f"{thresholds.EPOCHS} epochs x {len(thresholds.CUTS)} cuts x {len(thresholds.NMS_IOUS)} NMS IoUs"
+    points = f"{thresholds.EPOCHS} epochs x {len(thresholds.CUTS)} cuts x {len(thresholds.NMS_IOUS)} NMS IoUs"
     console.print(
-        f"the grid of {cells} on {thresholds.IMAGES} images: {seconds:.1f} s, peak {peak:.0f} MiB, "
-        f"a cell {faster:.0f} times faster than in a plain loop"
+        f"the grid of {points} on {thresholds.IMAGES} images: {seconds:.1f} s, peak {peak:.0f} MiB, "
+        f"a grid point {faster:.0f} times faster than in a plain loop"
     )
     failures += ["the grid in under 60 s"] if seconds > GRID_SECONDS else []
     failures += ["the grid 50 times faster than a loop"] if faster < GRID_RATIO else []

@@ -1,4 +1,4 @@
-"""The grid of epochs, NMS IoUs and cuts from tables on disk, against a plain loop over images and cells."""
+"""The grid of epochs, NMS IoUs and cuts from tables on disk, against a plain loop over images and grid points."""
 
 import multiprocessing
 import tempfile
@@ -30,7 +30,7 @@ _SAMPLE = 100
 
 
 def measurements() -> tuple[float, float, float]:
-    """Seconds of the whole grid, peak MiB of its process, how many times faster a cell is than in a plain loop."""
+    """Seconds of the whole grid, peak MiB of its process, how many times faster a grid point is than in a plain loop."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         _write_run(run)
@@ -57,7 +57,7 @@ def _whole_grid(run: Path) -> tuple[float, float]:
 
 
 def _plain_seconds_per_cell(joined: OutOfFold) -> float:
-    """Of one image, one cell at a time, on the first images of the first epoch."""
+    """One image and one grid point at a time, on the first images of the first epoch."""
     torch.set_num_threads(1)
     truths = joined.truths[:_SAMPLE]
     rows = list(joined.candidates(joined.epochs[0]))[:_SAMPLE]

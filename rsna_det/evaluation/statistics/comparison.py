@@ -44,12 +44,12 @@ def honest_contributions(
         The mean over splits.
 
     Raises:
-        ValueError: if no image of a half counts in any cell.
+        ValueError: if no image of a half counts at any grid point.
     """
     chosen = [best_point(grid, group=group) for group in range(len(halves))]
     sums, counts = np.zeros(halves.shape[1]), np.zeros(halves.shape[1])
-    for epoch, nms_iou in sorted({(cell.epoch, cell.nms_iou) for cell in chosen}):
-        own = [group for group, cell in enumerate(chosen) if (cell.epoch, cell.nms_iou) == (epoch, nms_iou)]
+    for epoch, nms_iou in sorted({(point.epoch, point.nms_iou) for point in chosen}):
+        own = [group for group, point in enumerate(chosen) if (point.epoch, point.nms_iou) == (epoch, nms_iou)]
         scores = image_scores_at_cuts(
             rows=candidates(epoch),
             truths=truths,
