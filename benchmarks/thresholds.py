@@ -30,7 +30,7 @@ _SAMPLE = 100
 
 
 def measurements() -> tuple[float, float, float]:
-    """Seconds of the whole grid, peak MiB of its process, how many times faster a grid point is than in a plain loop."""
+    """Seconds of the whole grid, peak MiB of its process, and how much faster than a plain loop a grid point is."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         _write_run(run)
