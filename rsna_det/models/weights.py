@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from rsna_det.errors import ConfigError, DataError, DownloadError, MissingFileError
+from rsna_det.errors import ConfigError, DataError, DownloadError, InvalidValueError, MissingFileError
 from rsna_det.models.nasnet_mobile import PUBLIC_WEIGHTS
 
 # What torch and safetensors raise on files of other kinds; torch's unpickler fails on some bytes by a mere KeyError.
@@ -43,6 +43,7 @@ def create_backbone(*, name: str, pretrained: bool, weights: str | None, options
         MissingFileError: if there is no such file.
         DataError: if the file does not hold this backbone's weights.
         ConfigError: if timm offers no pre-trained weights for it.
+        InvalidValueError: for options that the backbone does not take.
         DownloadError: if the download fails.
     """
     if weights is not None:
@@ -88,13 +89,17 @@ def _create(
     name: str, options: Mapping[str, Any], state: dict[str, Tensor] | None = None, *, download: bool = False
 ) -> nn.Module:
     overlay = None if state is None else {"state_dict": state, "custom_load": False}
-    backbone: nn.Module = timm.create_model(
-        name,
-        pretrained=download or state is not None,
-        pretrained_cfg_overlay=overlay,
-        features_only=True,
-        **options,
-    )
+    pretrained = download or state is not None
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, pretrained=pretrained, pretrained_cfg_overlay=overlay, features_only=True, **options
+        )
+    except TypeError as error:
+        if not options:
+            raise
+        raise InvalidValueError(
+            f"encoder.options={dict(options)}: timm's {name} does not take them ({error})"
+        ) from error
     for module in backbone.modules():
         # timm keeps the whole state dict in the configuration that it attaches to the module.
         if isinstance(config := getattr(module, "pretrained_cfg", None), dict):

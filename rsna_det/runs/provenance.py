@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -25,6 +25,9 @@ from rsna_det.data.fingerprint import fingerprint
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import ProvenanceRecord, Start, write_record
+
+if TYPE_CHECKING:
+    from rsna_det.data.datamodule import RsnaDataModule
 
 _GIT_SECONDS = 20
 
@@ -70,7 +73,7 @@ class Provenance(Callback):
         """Record the data, which are read now, and the devices."""
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data: RsnaDataModule = trainer.datamodule  # type: ignore[attr-defined]
         tables = {"patients_csv": data.patients_csv, "folds_csv": data.folds_csv, "test_ids": data.test_ids}
         self.data = fingerprint(root=data.root, images=data.images, tables=tables)
         self.data |= {"root": str(data.root.resolve())}

@@ -12,9 +12,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from rsna_det.errors import ConfigError, DataError, DownloadError, MissingFileError
+from rsna_det.errors import ConfigError, DataError, DownloadError, InvalidValueError, MissingFileError
 from rsna_det.models import weights as weights_module
-from rsna_det.models.weights import read_weights, read_wheel_weights
+from rsna_det.models.weights import create_backbone, read_weights, read_wheel_weights
 from tests.models.build import build_encoder, build_model, grey_images
 
 
@@ -147,3 +147,8 @@ def test_checkpoint_needs_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.global_logits is not None
     assert second.global_logits is not None
     assert torch.equal(first.global_logits, second.global_logits)
+
+
+def test_options_that_a_backbone_does_not_take_are_named() -> None:
+    with pytest.raises(InvalidValueError, match=r"encoder\.options=.*colour.*: timm's resnet18 does not take them"):
+        create_backbone(name="resnet18", pretrained=False, weights=None, options={"colour": "red"})
