@@ -3,7 +3,7 @@
 The data flow, every arrow a dataclass of :mod:`rsna_det.structures`::
 
     <id>.dcm --data.dicom--> uint8 [H, W] --data.cache--> memory-mapped squares
-    labels.csv --data.labels--> one row an image --data.folds--> + fold
+    labels.csv --data.labels--> one row per image, with its fold
        |  data.dataset + data.augmentation
     Sample --data.datamodule--> Batch
        |  models.encoder C2..C5 --> models.pyramid P2..P7 --> models.heads
@@ -11,7 +11,7 @@ The data flow, every arrow a dataclass of :mod:`rsna_det.structures`::
        |-- boxes.anchors + boxes.matching --> AnchorTargets --training.losses--> Losses
        '-- boxes.decoding --> Candidates --> Detections
               |-- evaluation.metric: the challenge's mAP
-              '-- training.callbacks.PredictionWriter --> tables --> evaluation (thresholds, report)
+              '-- training.callbacks.PredictionWriter --> tables --> evaluation, drawing, experiments
 
 In Python, trained detectors are functions from radiographs to boxes:
 
