@@ -5,7 +5,7 @@ The data flow, every arrow a dataclass of :mod:`rsna_det.structures`::
     <id>.dcm --data.dicom--> uint8 [H, W] --data.cache--> memory-mapped squares
     labels.csv --data.labels--> one row per image, with its fold
        |  data.dataset + data.augmentation
-    Sample --data.datamodule--> Batch
+    Sample --data.dataset--> Batch
        |  models.encoder C2..C5 --> models.pyramid P2..P7 --> models.heads
     HeadOutputs                                    (models.ensemble averages several here)
        |-- boxes.anchors + boxes.matching --> AnchorTargets --training.losses--> Losses

@@ -15,7 +15,7 @@ from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.tracking import EPOCH, SUMMARIES, default_entity, logged_in, server_problem
 from rsna_det.studies.listing import find_study, places_of, study_and_overrides
-from rsna_det.studies.plan import Study, StudyRun
+from rsna_det.studies.plan import Study, StudyRun, studies_folder
 from rsna_det.training.callbacks import LOGGED_AS
 
 with warnings.catch_warnings():
@@ -50,8 +50,8 @@ def main() -> None:
     set_up()
     with errors_as_messages():
         name, overrides = study_and_overrides(command_line(USAGE))
+        log_errors_to(studies_folder(places_of(overrides)) / name / "dashboard.log")
         study = _study(name, overrides)
-        log_errors_to(study.folder / "dashboard.log")
         options = _logger_options(study, overrides)
         problem = _problem(options)
         if problem is None:

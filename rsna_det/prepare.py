@@ -58,6 +58,8 @@ def check(options: PrepareOptions) -> None:
     """
     if options.data["cache_dir"] is None and not (options.folds_only or options.sheets):
         raise ConfigError("data.cache_dir is null: name the folder that decoded radiographs go to")
+    if options.workers is not None and options.workers < 1:
+        raise ConfigError(f"workers is {options.workers}; expected 1 or more, or null for all cores")
 
 
 def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
@@ -139,7 +141,9 @@ def _work(options: PrepareOptions) -> int:
     return 0
 
 
-COMMAND = Command(name="prepare", options=PrepareOptions, work=_work, check=check)
+COMMAND = Command(
+    name="prepare", options=PrepareOptions, work=_work, folder=lambda options: options.run_dir, check=check
+)
 
 
 def main() -> None:

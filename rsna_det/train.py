@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_config, path_option
 from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, asked_for, compose_config
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
@@ -55,7 +55,7 @@ def _check_command_line(arguments: Sequence[str]) -> None:
     # Hydra's own flags (--help, --cfg, -m) are Hydra's to answer.
     if not any(argument.startswith("-") for argument in arguments):
         config = compose_config("train", arguments)
-        check_writable(Path(config.paths.runs).expanduser())
+        check_writable(path_option(config, "paths.runs") / str(config.name))
 
 
 def _start_study(arguments: Sequence[str]) -> None:
@@ -70,12 +70,13 @@ def _start_study(arguments: Sequence[str]) -> None:
         if asked_for(overrides, "resume"):
             raise ConfigError("a study is resumed by the command that started it: leave resume= out")
         study = plan_study(overrides)
-        log_errors_to(study.folder / "studies.log")
         check_launcher(overrides)
         if DRY_RUN in arguments:
             show(study)
             return
         check_writable(study.folder)
+        study.folder.mkdir(parents=True, exist_ok=True)
+        log_errors_to(study.folder / "studies.log")
         # Damaged results are refused before anything is trained.
         for run in study.runs:
             run.state  # noqa: B018

@@ -15,6 +15,15 @@ from rsna_det.config.options import FigureOptions
 from rsna_det.errors import ConfigError
 
 _ALWAYS = ("out", "paths")
+_USAGE = {
+    "data": "[data.root=<folder>]",
+    "radiographs": "[radiographs=<number>]",
+    "seed": "[seed=<number>]",
+    "predictions": "[predictions=<folder>]",
+    "evaluation": "[evaluation=<folder>]",
+    "out": "[out=<folder>]",
+    "paths": "[paths.studies=<folder>]",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +75,7 @@ def main(figure: FigureReport) -> None:
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        usage = f"python -m experiments.{figure.name} " + " ".join(f"[{name}...]" for name in (*figure.takes, *_ALWAYS))
+        usage = f"python -m experiments.{figure.name} " + " ".join(_USAGE[name] for name in (*figure.takes, *_ALWAYS))
         options = figure_options(figure, command_line(usage))
         folder = options.out
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class VariantDetections:
         epoch: the one that the honest selection chose most often.
         cut: score threshold; the median of those that it chose at this epoch.
         detections: of each image, source pixels.
-        results: of :func:`~rsna_det.evaluation.measures.image_results`.
+        results: of :func:`~rsna_det.evaluation.image_results.image_results`.
     """
 
     variant: str

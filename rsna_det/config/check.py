@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rsna_det.config.compose import closest
+from rsna_det.config.options import Component
 from rsna_det.config.targets import with_todays_targets
 from rsna_det.errors import ConfigError
 
@@ -50,6 +51,19 @@ def check_config(config: DictConfig, options: type[Options]) -> Options:
         raise ConfigError("\n".join(problems))
     made: Options = _made(plain, options)
     return made
+
+
+def path_option(config: DictConfig, key: str) -> Path:
+    """A folder or file that a configuration names, where the rest of it is not checked yet.
+
+    Raises:
+        ConfigError: if the value is not a path.
+    """
+    value = OmegaConf.select(config, key)
+    problems = list(_type_problems(value, Path, key))
+    if problems:
+        raise ConfigError(problems[0])
+    return Path(value).expanduser()
 
 
 def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -93,10 +107,17 @@ def _option_problems(plain: object, options: Any, path: str) -> Iterator[str]:  
         if name not in plain:
             if field.default is MISSING and field.default_factory is MISSING:
                 yield f"{own} is missing"
-        elif is_dataclass(field.type):
-            yield from _option_problems(plain[name], field.type, own)
         else:
-            yield from _type_problems(plain[name], field.type, own)
+            yield from _value_problems(plain[name], field.type, own)
+
+
+def _value_problems(value: object, kind: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    if is_dataclass(kind):
+        yield from _option_problems(value, kind, path)
+        return
+    yield from _type_problems(value, kind, path)
+    if kind == Component and isinstance(value, dict) and "_target_" not in value:
+        yield f"{path} names no class: choose one of its group, `{path}=<name>`"
 
 
 def _made(plain: dict[str, Any], options: Any) -> Any:  # noqa: ANN401
@@ -145,6 +166,9 @@ def _type_problems(value: object, annotation: Any, path: str) -> Iterator[str]: 
     """One problem if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
     if annotation is inspect.Parameter.empty or _holds_target(value):
         return
+    if value == "" and Path in _kinds(annotation):
+        yield f"{path} is empty: give a file or folder"
+        return
     try:
         adapter = TypeAdapter(annotation, config=None if _has_own_config(annotation) else _ARBITRARY)
     except (PydanticSchemaGenerationError, PydanticUserError, NameError, TypeError):
@@ -152,8 +176,9 @@ def _type_problems(value: object, annotation: Any, path: str) -> Iterator[str]: 
     try:
         adapter.validate_python(_as_type(value, annotation), strict=True)
     except ValidationError as error:
-        expected = "; ".join(dict.fromkeys(str(detail["msg"]) for detail in error.errors()))
-        yield f"{path} is {value!r} ({type(value).__name__}): {expected[0].lower()}{expected[1:]}"
+        said = dict.fromkeys(str(detail["msg"]) for detail in error.errors())
+        expected = " or ".join(f"{text[0].lower()}{text[1:]}" for text in said)
+        yield f"{path} is {value!r} ({type(value).__name__}): {expected}"
 
 
 def _has_own_config(annotation: Any) -> bool:  # noqa: ANN401
@@ -166,9 +191,14 @@ def _holds_target(value: object) -> bool:
     return isinstance(value, list) and any(map(_holds_target, value))
 
 
+def _kinds(annotation: Any) -> set[Any]:  # noqa: ANN401
+    """The types of a union, without their parameters."""
+    return {get_origin(kind) or kind for kind in (annotation, *get_args(annotation))}
+
+
 def _as_type(value: object, annotation: Any) -> object:  # noqa: ANN401
     """YAML has neither tuples nor paths: a list or a text stands for one where one is wanted."""
-    kinds = {get_origin(kind) or kind for kind in (annotation, *get_args(annotation))}
+    kinds = _kinds(annotation)
     if isinstance(value, list) and tuple in kinds and list not in kinds:
         return tuple(value)
     if isinstance(value, str) and Path in kinds and str not in kinds:

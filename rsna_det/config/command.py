@@ -14,11 +14,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, composing
 from rsna_det.config.console import errors_as_messages, set_up
-from rsna_det.errors import StorageError
+from rsna_det.errors import ConfigError, StorageError
 from rsna_det.files.atomic import write_text
 from rsna_det.files.locks import in_use
 
@@ -38,6 +39,7 @@ class Command(Generic[Options]):
         name: of its file in conf/, and of its log.
         options: dataclass of :mod:`rsna_det.config.options`.
         work: does it; the exit status is what it returns.
+        folder: that it writes into.
         check: refuses options that do not go together, and a folder that must not be written to, before anything is
             written.
     """
@@ -45,6 +47,7 @@ class Command(Generic[Options]):
     name: str
     options: type[Options]
     work: Callable[[Options], int]
+    folder: Callable[[Options], Path]
     check: Callable[[Options], None]
 
     def main(self) -> None:
@@ -62,8 +65,8 @@ class Command(Generic[Options]):
 
     def _start(self, arguments: Sequence[str]) -> int:
         config = self._composed(arguments)
-        folder = Path(config.hydra.run.dir)
-        options = self._checked(config, folder)
+        options = self._checked(config, self._run_dir(config))
+        folder = self.folder(options)
         check_writable(folder)
         self.check(options)
         with in_use(folder):
@@ -72,11 +75,10 @@ class Command(Generic[Options]):
             return self.work(options)
 
     def _work_in_hydra(self, config: DictConfig) -> None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
         with errors_as_messages():
-            options = self._checked(config, folder)
+            options = self._checked(config, Path(HydraConfig.get().runtime.output_dir))
             self.check(options)
-            with in_use(folder):
+            with in_use(self.folder(options)):
                 status = self.work(options)
         if status:
             sys.exit(status)
@@ -85,6 +87,14 @@ class Command(Generic[Options]):
         initialized = initialize_config_dir(str(CONF), job_name=self.name, version_base="1.3")
         with initialized, composing(self.name, arguments):
             return compose(self.name, overrides=list(arguments), return_hydra_config=True)
+
+    def _run_dir(self, config: DictConfig) -> Path:
+        """Hydra's folder; where an option that it is made from is wrong, the check names that option."""
+        try:
+            return Path(config.hydra.run.dir)
+        except OmegaConfBaseException as error:
+            self._checked(config, Path())
+            raise ConfigError(str(error).splitlines()[0]) from error
 
     def _checked(self, config: DictConfig, folder: Path) -> Options:
         # `in` alone is false of a key whose value is still missing.
@@ -99,8 +109,9 @@ def check_writable(folder: Path) -> None:
     Raises:
         StorageError: if not (a full disk, permissions, a file of that name); naming the folder and the remedy.
     """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    there = folder
     try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(_FIRST_WRITES))
             file.flush()
@@ -118,6 +129,8 @@ def _record(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    if config.hydra.output_subdir is None:
+        return
     saved = folder / str(config.hydra.output_subdir)
     saved.mkdir(exist_ok=True)
     write_text(saved / "config.yaml", OmegaConf.to_yaml(own))

@@ -9,6 +9,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -68,12 +70,28 @@ def composing(name: str, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except OverrideParseException as error:
-        raise ConfigError(
-            f"the override {error.override!r} cannot be read: {error}\nA value with brackets, commas, `=` or `~` "
-            "needs quotes of its own inside those of the shell: \"checkpoints='epoch_0[67].ckpt'\""
-        ) from error
+        raise _unreadable(error) from error
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_with_suggestions(name, overrides, error)) from error
+
+
+def parse_override(text: str) -> Override:
+    """One override in Hydra's syntax.
+
+    Raises:
+        ConfigError: if it cannot be read.
+    """
+    try:
+        return OverridesParser.create().parse_override(text)
+    except OverrideParseException as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OverrideParseException) -> ConfigError:
+    return ConfigError(
+        f"the override {error.override!r} cannot be read: {error}\nQuote a value with brackets, commas, `=` or `~` "
+        "twice, for the shell and for Hydra: \"checkpoints='epoch_0[67].ckpt'\""
+    )
 
 
 def build(node: DictConfig | Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN401

@@ -25,7 +25,17 @@ SHOW_TRACEBACK = "RSNA_DET_TRACEBACK"
 
 # What a machine reports of its disks and permissions: the user can mend it, wherever it is raised.
 _OF_THE_MACHINE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE}
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EIO,
+        errno.ESTALE,
+        errno.EMFILE,
+        errno.ENAMETOOLONG,
+    }
 )
 
 _IGNORED_WARNINGS = (

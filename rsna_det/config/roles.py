@@ -1,7 +1,7 @@
 """What each option of a training run decides: one table, from which every list of options in the package follows.
 
 A study's hash, the comparison of runs, resuming and the dashboard all ask the same question of an option. The answer
-stands here and nowhere else; a test demands a role for every option of every configuration.
+stands here and nowhere else; a test demands a role for every option that a training run can have.
 """
 
 from collections.abc import Iterator, Mapping

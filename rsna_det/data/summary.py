@@ -34,12 +34,14 @@ def describe(plan: Mapping[str, Any]) -> str:
         for part, found in parts
     ]
     folds = [row for row in plan["folds"] if row["fold"] != "total"]
-    lines.append("images a fold: " + ", ".join(f"{r['fold']}: {r['images']} ({r['positives']})" for r in folds))
+    lines.append("images per fold: " + ", ".join(f"{r['fold']}: {r['images']} ({r['positives']})" for r in folds))
     own = next(row for row in plan["folds"] if row["fold"] == str(plan["fold"]))
     if plan["true_patients"]:
-        lines.append(f"true patients: {own['shared_images']} validation images show one who is in another fold too")
+        lines.append(
+            f"true patients: {own['shared_images']} validation images show a patient who is in another fold too"
+        )
     else:
-        lines.append("true patients: unknown, so folds leak; name a map from image to patient with data.patients_csv")
+        lines.append("true patients: unknown, so one patient may be in several folds; give data.patients_csv")
     if plan["cached"]:
         lines.append(f"pixels: from the cache {plan['source']}")
     else:

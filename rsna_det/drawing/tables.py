@@ -1,7 +1,7 @@
 """Tables for people: numbers rounded to what the data can tell, each beside its interval, under headings in words."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,11 @@ def duration(seconds: float) -> str:
 def counted(number_of: int, what: str) -> str:
     """A count with its noun."""
     return f"{number_of:,} {what}{'' if number_of == 1 else 's'}"
+
+
+def listed(values: Iterable[object]) -> str:
+    """Values in a row, separated by commas."""
+    return ", ".join(map(str, values))
 
 
 def _is_bound(name: str, columns: Sequence[str]) -> bool:

@@ -5,6 +5,8 @@ point chosen honestly and optimistically, and how good the detector is there. Of
 labels, for each rule of box sizes (table 4's method column).
 """
 
+from collections.abc import Sequence
+
 import yaml
 
 from rsna_det.config.command import Command
@@ -65,7 +67,30 @@ def check(options: EvaluateOptions) -> None:
     given = [name for name in unused if getattr(options, name) != defaults[name]]
     if given:
         used = "runs" if options.runs is not None else "predictions"
-        raise ConfigError(f"{', '.join(given)} would have no effect with {used}=: leave it out")
+        raise ConfigError(f"{', '.join(given)} would have no effect with {used}=: leave {_it_or_them(given)} out")
+    _check_ranges(options)
+
+
+def _it_or_them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
+
+
+def _check_ranges(options: EvaluateOptions) -> None:
+    shares = {"cut": options.cut, "nms_iou": options.nms_iou}
+    shares |= {f"nms_ious[{number}]": value for number, value in enumerate(options.nms_ious)}
+    wrong = [
+        f"{name} is {value}; expected 0 to 1"
+        for name, value in shares.items()
+        if value is not None and not 0 <= value <= 1
+    ]
+    lowest = {"splits": 1, "resamples": 1, "seed": 0}
+    wrong += [
+        f"{name} is {getattr(options, name)}; expected {low} or more"
+        for name, low in lowest.items()
+        if getattr(options, name) < low
+    ]
+    if wrong:
+        raise ConfigError("\n".join(wrong))
 
 
 def _work(options: EvaluateOptions) -> int:
@@ -73,7 +98,9 @@ def _work(options: EvaluateOptions) -> int:
     return 0
 
 
-COMMAND = Command(name="evaluate", options=EvaluateOptions, work=_work, check=check)
+COMMAND = Command(
+    name="evaluate", options=EvaluateOptions, work=_work, folder=lambda options: options.run_dir, check=check
+)
 
 
 def main() -> None:

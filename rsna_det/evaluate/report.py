@@ -91,8 +91,8 @@ def _explained(report: OperatingReport) -> str:
     return (
         f"The interval of the mAP is a 95% bootstrap over {units}. It includes neither training noise nor the choice "
         "of the operating point on the same images. A true box is found if a detection has an IoU above 0.40 with it. "
-        "FROC, COCO's AP, the AUCs and the calibration use all detections after NMS, without the score threshold. A "
-        f"sensitivity of {NONE} is out of reach: all detections together have fewer false positives."
+        "FROC, COCO's AP, the AUCs and the calibration use all detections after NMS, without the score threshold. "
+        f"{NONE} in place of a sensitivity: the FROC curve ends before that rate."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from rsna_det.drawing.figures import heat_map
+from rsna_det.drawing.tables import listed
 from rsna_det.evaluate.report import readable_markdown, write_report
 from rsna_det.evaluation.grid import Grid
 from rsna_det.evaluation.operating_report import OperatingReport, units_in_words
@@ -145,9 +146,9 @@ def _runs(scores: RunScores) -> str:
     table = readable_markdown(folds, map="mAP", images_that_count="images that count for the mAP")
     parts = ["\n".join(f"- `{folder}`" for folder in scores.folders), table]
     if joined.missing_folds:
-        parts.append(f"No run validates on the folds {list(joined.missing_folds)}.")
+        parts.append(f"No run validates on: folds {listed(joined.missing_folds)}.")
     if joined.partial_epochs:
-        parts.append(f"Left out: epochs {list(joined.partial_epochs)}, of which only some runs have tables.")
+        parts.append(f"Left out: epochs {listed(joined.partial_epochs)}. Not every run has their tables.")
     return "\n\n".join([*parts, *scores.differences])
 
 

@@ -11,7 +11,7 @@ import torch
 
 from rsna_det.config.console import table_of
 from rsna_det.config.options import EvaluateOptions
-from rsna_det.drawing.tables import counted, number, with_interval
+from rsna_det.drawing.tables import counted, listed, number, with_interval
 from rsna_det.errors import ConfigError
 from rsna_det.evaluate.run_report import NOTHING_RIGHT, RunScores, evidence, write_run_scores
 from rsna_det.evaluation.grid import Grid, score_grid
@@ -67,9 +67,9 @@ def _warn_of_missing(folders: Sequence[RunFolder], joined: OutOfFold) -> None:
         if not folder.result_file.is_file():
             log.warning("%s is not finished: only the epochs with tables are scored", folder)
     if joined.partial_epochs:
-        log.warning("only some runs have tables of the epochs %s: these are left out", list(joined.partial_epochs))
+        log.warning("left out: epochs %s, since not every run has their tables", listed(joined.partial_epochs))
     if joined.missing_folds:
-        log.warning("no run validates on the folds %s: these are left out", list(joined.missing_folds))
+        log.warning("left out: folds %s, since no run validates on them", listed(joined.missing_folds))
 
 
 def _measure(
@@ -120,8 +120,8 @@ def _grid(options: EvaluateOptions, joined: OutOfFold, point: OperatingPoint, cu
     cuts = _with(cuts, point.cut, options.cut)
     if cuts[0] < point.score_floor:
         raise ConfigError(
-            f"a cut of {cuts[0]:g} is below the runs' score floor of {point.score_floor:g}: candidates with lower "
-            "scores are not stored"
+            f"the score threshold {cuts[0]:g} is below the runs' score floor of {point.score_floor:g}: candidates "
+            "with lower scores are not stored"
         )
     return score_grid(
         epochs=((epoch, joined.candidates(epoch)) for epoch in joined.epochs),

@@ -75,10 +75,12 @@ class OperatingPoint:
             raise InvalidValueError(f"image_size is {self.image_size}; expected 1 or more")
         if self.size_rule not in SIZE_RULES:
             raise InvalidValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
-        if not 0 <= self.size_scale < math.inf or not 0 < self.rescale_factor <= 1:
+        if not 0 <= self.size_scale < math.inf:
+            raise InvalidValueError(f"size_scale is {self.size_scale}; expected 0 or more")
+        if not 0 < self.rescale_factor <= 1:
             raise InvalidValueError(
-                f"size_scale is {self.size_scale} and rescale_factor {self.rescale_factor}; "
-                "expected 0 or more, and above 0 up to 1 (a larger box could reach outside its image)"
+                f"rescale_factor is {self.rescale_factor}; expected above 0 and up to 1, since a larger box could "
+                "reach outside its image"
             )
         if self.epoch is not None and self.epoch < 0:
             raise InvalidValueError(f"epoch is {self.epoch}; expected 0 or more")

@@ -42,7 +42,7 @@ def patient_halves(true_patients: Sequence[str], *, splits: int, seed: int) -> B
     """
     patients, owners = np.unique(np.asarray(true_patients, dtype=str), return_inverse=True)
     if len(patients) < 2:
-        raise DataError(f"an honest choice splits the patients in halves and needs two or more, got {len(patients)}")
+        raise DataError(f"honest selection needs two true patients or more, got {len(patients)}")
     if splits < 1:
         raise InvalidValueError(f"expected 1 split of the patients or more, got {splits}")
     generator = np.random.default_rng(seed)

@@ -178,14 +178,18 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file ({error}): it is damaged, make it again") from error
+        raise DataError(
+            f"{path} is not a readable Parquet file ({error}): it is damaged, train the run or predict again"
+        ) from error
     missing = set(schema.names) - set(table.column_names)
     if missing:
         raise DataError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
     try:
         frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
     except pa.ArrowException as error:
-        raise DataError(f"{path} has columns of other types than expected ({error}): make it again") from error
+        raise DataError(
+            f"{path} has columns of other types than expected ({error}): train the run or predict again"
+        ) from error
     return frame
 
 

@@ -1,7 +1,6 @@
 """JSON files that this package wrote, read back; a damaged one is named."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,16 @@ from rsna_det.errors import DataError
 from rsna_det.files.reading import readable
 
 
-def read_object(path: Path, *, needed: Sequence[str], remedy: str) -> dict[str, Any]:
+def read_object(path: Path, *, remedy: str) -> dict[str, Any]:
     """The object in a JSON file.
 
     Args:
         path: of the file.
-        needed: keys that it must have.
         remedy: what to do if it is damaged.
 
     Raises:
         MissingFileError, StorageError: if it cannot be read.
-        DataError: if it is no JSON, no object, or lacks a key; the message names the file and the remedy.
+        DataError: if it is no JSON, or no object; the message names the file and the remedy.
     """
     try:
         with readable(path):
@@ -28,7 +26,4 @@ def read_object(path: Path, *, needed: Sequence[str], remedy: str) -> dict[str, 
         raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     if not isinstance(found, dict):
         raise DataError(f"{path} is damaged (it holds no object): {remedy}")
-    lacking = [name for name in needed if name not in found]
-    if lacking:
-        raise DataError(f"{path} is damaged (it lacks {', '.join(lacking)}): {remedy}")
     return dict(found)

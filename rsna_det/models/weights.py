@@ -47,7 +47,7 @@ def create_backbone(*, name: str, pretrained: bool, weights: str | None, options
         DownloadError: if the download fails.
     """
     if weights is not None:
-        return _from_file(name, Path(weights), options)
+        return _from_file(name, Path(weights).expanduser(), options)
     if not pretrained:
         return _create(name, options)
     if name.partition(".")[0] == _WHEEL_BACKBONE:
@@ -67,7 +67,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = load_state_dict(str(path), weights_only=True)
     except _UNREADABLE as error:
-        raise DataError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
+        raise DataError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {reason}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise DataError(f"encoder.weights={path}: expected named tensors, got something else")
     return state

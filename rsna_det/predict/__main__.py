@@ -27,7 +27,7 @@ def _work(options: PredictOptions) -> int:
     return 1 if result.problems or result.undrawn else 0
 
 
-COMMAND = Command(name="predict", options=PredictOptions, work=_work, check=check)
+COMMAND = Command(name="predict", options=PredictOptions, work=_work, folder=lambda options: options.out, check=check)
 
 
 def main() -> None:

@@ -38,12 +38,12 @@ def choose_point(
     changed = {name: value for name, value in (changes or {}).items() if value is not None}
     point = replace(_unchanged(members, given), **changed)
     if point.size_rule == "percentile" and len(members) == 1:
-        log.warning("size_rule=percentile needs the spread between several members: with one member the sizes stay")
+        log.warning("size_rule=percentile has no effect with one member")
     # Only an evaluation of runs records the epoch.
     if point.epoch is not None and len(members) > 1 and "cut" not in changed:
         log.warning(
-            "cut %g was chosen on single models and is applied to the mean of %d. Averaging shifts scores, so a "
-            "threshold tuned on single models does not transfer: evaluate the prediction on labelled images "
+            "the score threshold %g was chosen on single models and is applied to the mean of %d. Averaging shifts scores, "
+            "so a threshold tuned on single models does not transfer: evaluate the prediction on labelled images "
             "(`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and set `cut=`",
             *(point.cut, len(members)),
         )
@@ -65,7 +65,7 @@ def _unchanged(members: Sequence[Member], given: OperatingPoint | Path | None) -
         return _of_training(members)
     points = {path: read_operating_point(path) for path in files}
     if given is None and len(files) < len(beside):
-        log.warning("only %d of %d runs have an %s: it applies to all members", len(files), len(beside), files[0].name)
+        log.warning("only %d of %d runs have an %s: using it for all members", len(files), len(beside), files[0].name)
     first, point = next(iter(points.items()))
     for path, other in points.items():
         _check_equal(first, replace(point, epoch=None), path, replace(other, epoch=None))
@@ -79,7 +79,7 @@ def _of_training(members: Sequence[Member]) -> OperatingPoint:
     for member, point in zip(members, points, strict=True):
         _check_equal(members[0].path, points[0], member.path, point)
     log.warning(
-        "there is no %s next to the checkpoints: cut %g and NMS IoU %g are those of training, nothing was tuned",
+        "no %s next to the checkpoints: using the training defaults, score threshold %g, NMS IoU %g",
         *(OPERATING_POINT, points[0].cut, points[0].nms_iou),
     )
     return points[0]

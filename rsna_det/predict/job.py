@@ -93,7 +93,7 @@ def _member_rows(members: Sequence[Member], image_ids: Sequence[str]) -> list[di
         if seen:
             ids = ", ".join(seen[:_SHOWN]) + (", ..." if len(seen) > _SHOWN else "")
             log.warning(
-                "%s was trained on %d of the %d images; its boxes on these say nothing about new images: %s",
+                "%s was trained on %d of the %d images; its scores on these do not hold for new images: %s",
                 *(member.path, len(seen), len(image_ids), ids),
             )
         count = "" if seen is None else len(seen)
@@ -110,7 +110,7 @@ def _summary(folder: Path, result: Result, settings: Settings, point: OperatingP
         "  with boxes": str(sum(count > 0 for count in boxes)),
         "  boxes": str(sum(boxes)),
         "  unreadable": str(len(result.problems)),
-        "operating point": f"cut {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
+        "operating point": f"score threshold {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule {point.size_rule}",
     }
     if result.undrawn:
         rows["  without picture"] = str(len(result.undrawn))

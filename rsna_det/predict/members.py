@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
-from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.errors import ConfigError, DataError, MissingFileError, StorageError
 from rsna_det.files.paths import matching_paths
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.runs.folder import RunFolder
@@ -87,7 +86,11 @@ def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]
     for member in members:
         twin = seen.setdefault((member.path.parent, member.fold, member.epoch), member.path)
         if twin != member.path:
-            log.warning("%s and %s are of the same run and epoch, which counts twice", twin, member.path.name)
+            log.warning(
+                "%s and %s are checkpoints of the same run and epoch, which therefore counts twice",
+                twin,
+                member.path.name,
+            )
     return members
 
 
@@ -146,15 +149,14 @@ def trained_on(member: Member, image_ids: Collection[str]) -> list[str] | None:
     """Those of the images that the member was trained on, sorted; None if its run's truth table is missing."""
     try:
         truth = RunFolder.of_checkpoint(member.path).tables.truth()
-    except (MissingFileError, DataError) as error:
+    except (MissingFileError, DataError, StorageError) as error:
         log.info("cannot tell whether %s was trained on some of the images: %s", member.path, error)
         return None
     return sorted(set(truth.loc[truth["role"] == "train", "image_id"]) & set(image_ids))
 
 
 def _built(component: Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN401
-    node: Any = OmegaConf.create(dict(component))
-    return build(node, **parts)
+    return build(component, **parts)
 
 
 def _foreign(path: Path, problem: object) -> DataError:

@@ -140,7 +140,10 @@ class _Work:
             *(self.settings.device, plan.peak_bytes / GIB),
         )
         if plan.peak_bytes > self.settings.memory_gb * GIB:
-            log.warning("a single image takes more than memory_gb=%g with so many members", self.settings.memory_gb)
+            log.warning(
+                "one image with these members needs more than memory_gb=%g: raise it, or use fewer members",
+                self.settings.memory_gb,
+            )
 
     def _chunks(
         self, files: Mapping[str, Path], plan: Plan, pool: Executor, on_batch: Callable[[int], None]

@@ -32,15 +32,16 @@ def named_runs(named: str | Sequence[str]) -> list[RunFolder]:
         MissingFileError: for one that finds nothing.
     """
     runs: dict[RunFolder, None] = {}
-    for name in [named] if isinstance(named, str) else named:
+    for name in [named] if isinstance(named, str) and named else named:
         folders = [RunFolder(path) for path in matching_paths(name, option="runs")]
         with_tables = [folder for folder in folders if folder.tables.truth_path.is_file()]
-        where = "predictions/truth.parquet"
         for folder in (folder for folder in folders if folder not in with_tables):
-            log.warning("%s has no out-of-fold tables (%s): ignored", folder, where)
+            log.warning("%s has no out-of-fold tables (%s): ignored", folder, folder.tables.truth_path)
         if not with_tables:
-            raise ConfigError(f"runs={name} names no run with out-of-fold tables ({where})")
+            raise ConfigError(f"runs={name} names no run with out-of-fold tables (predictions of a finished epoch)")
         runs |= dict.fromkeys(with_tables)
+    if not runs:
+        raise ConfigError("runs is empty: name one or more run folders, or globs in quotes")
     return list(runs)
 
 

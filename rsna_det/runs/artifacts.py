@@ -44,7 +44,7 @@ def run_artifacts(options: TrainOptions) -> list[RunArtifact]:
     }
     model = [folder.best_checkpoint, folder.resolved_config, folder.provenance_file]
     files = {
-        TABLES: sorted(folder.tables.folder.glob("*.parquet")),
+        TABLES: list(folder.tables.paths),
         MODEL: model if folder.best_checkpoint.is_file() else [],
     }
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", options.name)[:_LONGEST_NAME]

@@ -5,7 +5,7 @@ every study hash holds those values; a test checks that both agree.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +78,11 @@ class RunFolder:
         return self.path / "run.lock"
 
     @property
+    def wandb(self) -> Path:
+        """Folder of W&B's own files."""
+        return self.path / "wandb"
+
+    @property
     def wandb_id(self) -> Path:
         """The id that W&B knows the run by, also after it was resumed."""
         return self.path / "wandb_id"
@@ -142,8 +147,13 @@ class RunFolder:
             config = OmegaConf.load(self.composed_config)
         except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{self.composed_config} cannot be read ({' '.join(str(error).split())})") from error
-        if not isinstance(config, DictConfig) or "decoding" not in config:
+        if not isinstance(config, DictConfig):
             raise ConfigError(f"{self.composed_config} is not the configuration of a run")
+        lacking = {field.name for field in fields(TrainOptions)} - set(map(str, config.keys()))
+        if lacking:
+            raise ConfigError(
+                f"{self.composed_config} is not the configuration of a run: it lacks {', '.join(sorted(lacking))}"
+            )
         OmegaConf.set_struct(config, value=True)
         config.run_dir = str(self.path) if run_dir is None else run_dir
         return config
@@ -205,7 +215,9 @@ class RunFolder:
         """
         if not self.provenance_file.is_file():
             return None
-        remedy = "take it from a copy of the run, or remove it: the run works without, and forgets its earlier starts"
+        remedy = (
+            "take it from a copy of the run, or remove it: the run resumes, without the record of its earlier starts"
+        )
         return read_record(self.provenance_file, ProvenanceRecord, remedy=remedy)
 
     def metrics(self, *, needed: Sequence[str] = ()) -> pd.DataFrame:

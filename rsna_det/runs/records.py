@@ -1,6 +1,7 @@
 """The small JSON files of a run as strict models: written from them, and checked against them when they are read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,5 +127,14 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def problems_of(error: ValidationError) -> str:
-    """What pydantic found, on one line: where and what."""
-    return "; ".join(f"{'.'.join(map(str, found['loc'])) or 'it'}: {found['msg']}" for found in error.errors())
+    """What pydantic found, on one line, in plain words."""
+    return "; ".join(_in_words(".".join(map(str, found["loc"])), found) for found in error.errors())
+
+
+def _in_words(key: str, found: Mapping[str, Any]) -> str:
+    if found["type"] in ("missing", "missing_argument"):
+        return f"it lacks {key}"
+    if found["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown key {key}"
+    message = str(found["msg"])
+    return f"{key or 'it'}: {message[0].lower()}{message[1:]}"

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rsna_det.config.check import check_config
-from rsna_det.config.compose import asked_for, closest, compose_config, override_key
+from rsna_det.config.check import check_config, path_option
+from rsna_det.config.compose import asked_for, closest, compose_config, override_key, parse_override
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.roles import Role, role_of
 from rsna_det.errors import ConfigError
@@ -33,10 +32,10 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     value = str(asked_for(arguments, "resume"))
     others = [argument for argument in arguments if not argument.startswith("resume=")]
     folder = _last_run(others) if value == "last" else RunFolder(Path(value).expanduser())
+    epochs = folder.options().trainer["max_epochs"]
     config = folder.config()
     if not folder.last_checkpoint.is_file():
-        raise ConfigError(f"{folder} has no checkpoints/last.ckpt: the run ended before its first epoch, start it anew")
-    epochs = config.trainer.max_epochs
+        raise ConfigError(f"{folder.last_checkpoint} is missing: the run ended before its first epoch, start a new one")
     # Groups first: a single value is meant to hold in the group that is chosen with it.
     for override in sorted(others, key=lambda override: "." in override_key(override)):
         if override_key(override) not in _LOCATING:
@@ -53,7 +52,7 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
 
 def _last_run(overrides: Sequence[str]) -> RunFolder:
     located = compose_config("train", [o for o in overrides if override_key(o) in _LOCATING])
-    runs = Path(located.paths.runs).expanduser()
+    runs = path_option(located, "paths.runs")
     if any(override_key(override) == "experiment" for override in overrides):
         runs = runs / located.name
     folders = [RunFolder(path.parent.parent) for path in runs.glob("**/.hydra/config.yaml")]
@@ -76,7 +75,7 @@ def _change(config: DictConfig, override: str) -> None:
     if "." not in key:
         _change_group(config, key, compose_config("train", [override])[key])
         return
-    parsed = OverridesParser.create().parse_override(override)
+    parsed = parse_override(override)
     try:
         OmegaConf.update(config, key, parsed.value(), force_add=parsed.is_add())
     except OmegaConfBaseException as error:

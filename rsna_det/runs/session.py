@@ -50,9 +50,9 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
     module = build_module(options)
     _try_optimizer(module)
     provenance = Provenance(options)
-    callbacks = [*(build(node) for node in options.callbacks.values() if node is not None), provenance]
     try:
-        with provenance.recorded(), _memory_errors(options):
+        with provenance.recorded(), _errors_of_the_user(options):
+            callbacks = [*(build(node) for node in options.callbacks.values() if node is not None), provenance]
             trainer = _trainer(options, callbacks, checkpoint)
             metrics = _fit(options, trainer, module, data, checkpoint)
         _conclude_tracking(options, trainer)
@@ -62,10 +62,12 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
 
 
 @contextmanager
-def _memory_errors(options: TrainOptions) -> Iterator[None]:
-    """Say what to do where the GPU's memory is too small."""
+def _errors_of_the_user(options: TrainOptions) -> Iterator[None]:
+    """Turn what Lightning refuses only when it trains, and a GPU's memory that is too small, into errors with a remedy."""
     try:
         yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning refuses the options of trainer or callbacks: {error}") from error
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"the GPU has too little memory for data.batch_size={options.data['batch_size']} at "
@@ -102,6 +104,9 @@ def _check_trainer(options: TrainOptions, *, sweep: bool) -> None:
     clip = options.optimizer.gradient_clip
     if clip is not None and clip < 0:
         raise ConfigError(f"optimizer.gradient_clip is {clip}; expected 0 (no clipping) or more")
+    batches = options.trainer.get("accumulate_grad_batches", 1)
+    if isinstance(batches, int) and batches < 1:
+        raise ConfigError(f"trainer.accumulate_grad_batches is {batches}; expected 1 or more")
     check_processes(options.trainer, sweep=sweep)
 
 
@@ -193,7 +198,7 @@ def _summary(
         "  configuration": f"{folder.resolved_config.name}, {folder.composed_config.parent.name}/",
         "  provenance": folder.provenance_file.name,
     }
-    return rows | ({"  W&B": "wandb/"} if "wandb" in options.logger else {})
+    return rows | ({"  W&B": f"{folder.wandb.name}/"} if "wandb" in options.logger else {})
 
 
 def _conclude_tracking(options: TrainOptions, trainer: Trainer) -> None:

@@ -4,7 +4,7 @@ from rsna_det.config.console import command_line, errors_as_messages, log_errors
 from rsna_det.studies.listing import find_study, places_of, show, study_and_overrides
 from rsna_det.studies.plan import studies_folder
 
-USAGE = "python -m rsna_det.studies <study> [paths.studies=<folder>] [the options that it is to be started with]"
+USAGE = "python -m rsna_det.studies <study> [paths.studies=<folder>] [option=value ...]"
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from rsna_det.config.compose import CONF, compose_config, override_key
+from rsna_det.config.compose import CONF, compose_config, composing, override_key, parse_override
 from rsna_det.errors import ResourceError
 
 PLUGINS = {"ray": "hydra-ray-launcher", "slurm": "hydra-submitit-launcher"}
@@ -40,7 +40,8 @@ def _product(overrides: Sequence[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), max_batch_size=None)
+    with composing("train", overrides):
+        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), max_batch_size=None)
     return [list(job) for job in batch]
 
 
@@ -74,8 +75,7 @@ def _check_ray(options: DictConfig) -> None:
 
 def _hydra_node(overrides: Sequence[str]) -> DictConfig:
     """Hydra's own part of the configuration, without the options that have several values."""
-    parser = OverridesParser.create()
-    single = [text for text in overrides if not parser.parse_override(text).is_sweep_override()]
+    single = [text for text in overrides if not parse_override(text).is_sweep_override()]
     # Its errors name the closest options.
     compose_config("train", single)
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rsna_det.config.compose import override_key
 from rsna_det.config.console import print_table
+from rsna_det.drawing.tables import counted
 from rsna_det.errors import ConfigError
 from rsna_det.studies.plan import PLACES, Study, launched_study, plan_study, study_names
 from rsna_det.studies.worker import State
@@ -30,7 +31,7 @@ def study_and_overrides(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """
     names = [argument for argument in arguments if "=" not in argument]
     if len(names) != 1 or names[0] not in study_names():
-        raise ConfigError(f"name one study, such as `{study_names()[0]}`; there are {', '.join(study_names())}")
+        raise ConfigError(f"name one study: {', '.join(study_names())}")
     return names[0], [argument for argument in arguments if "=" in argument]
 
 
@@ -52,5 +53,5 @@ def show(study: Study, *, only: Sequence[State] = ()) -> Counter[State]:
         if not only or state.state in only
     ]
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-    print_table(f"{study.name}: {len(study.runs)} runs ({summary}) in {study.folder}", rows)
+    print_table(f"{study.name}: {counted(len(study.runs), 'run')} ({summary}) in {study.folder}", rows)
     return counts

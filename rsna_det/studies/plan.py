@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_config, path_option
 from rsna_det.config.compose import CONF, asked_for, closest, compose_config
 from rsna_det.config.devices import check_processes
 from rsna_det.config.options import Component, TrainOptions
@@ -131,8 +131,8 @@ def launched_study(name: str, places: Sequence[str] = ()) -> Study:
     records = sorted((folder / LAUNCHES).glob("*.json"))
     if not records:
         raise ConfigError(
-            f"{folder} has no record of a start: begin with `python -m rsna_det.train -m +sweep={name} ...`, or give "
-            "the options that it is to be started with"
+            f"study {name} was never started in {folder.parent}: start it with `python -m rsna_det.train -m "
+            f"+sweep={name} ...`, or add the options to plan it with"
         )
     remedy = "remove it, and start the study again with the same options"
     launch = read_record(records[-1], Launch, remedy=remedy)
@@ -149,7 +149,7 @@ def studies_folder(places: Sequence[str] = ()) -> Path:
     Args:
         places: overrides of where studies lie.
     """
-    return Path(compose_config("train", list(places)).paths.studies).expanduser()
+    return path_option(compose_config("train", list(places)), "paths.studies")
 
 
 def record_launch(study: Study) -> Path:

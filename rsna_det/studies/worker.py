@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import cause_of
 from rsna_det.config.options import TrainOptions
+from rsna_det.drawing.tables import counted
 from rsna_det.errors import InUseError
 from rsna_det.files.locks import holder, lock
 from rsna_det.runs.folder import RunFolder
@@ -49,7 +50,7 @@ def state_of(folder: RunFolder, *, epochs: int) -> RunState:
     """
     result = folder.result()
     if result is not None and result.epochs >= epochs:
-        return RunState(state="finished", detail=f"{result.epochs} epochs")
+        return RunState(state="finished", detail=counted(result.epochs, "epoch"))
     working = holder(folder.lock)
     if working is not None:
         return RunState(state="running", detail=str(working))
@@ -81,7 +82,7 @@ def work_on(config: DictConfig, *, overrides: Sequence[str], train: Train) -> No
             _describe(config, folder, overrides)
             _attempt(config, folder, train)
     except InUseError as taken:
-        log.warning("%s: skipped", taken)
+        log.warning("skipped, another process trains it: %s", taken)
 
 
 def _attempt(config: DictConfig, folder: RunFolder, train: Train) -> None:

@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         DataError: if it is damaged, or would run code when it is read; the message names the file.
     """
     if not path.is_file():
-        raise MissingFileError(f"there is no checkpoint {path}")
+        raise MissingFileError(f"there is no checkpoint {path}: check the path, or list those of the run in its folder")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
@@ -62,7 +62,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 f"{path} holds Python objects, which could run code when read, and was not opened: use a checkpoint "
                 "that rsna_det.train wrote"
             ) from error
-        raise DataError(f"{path} is damaged ({first_line}): use another checkpoint of the run") from error
+        problem = f"is damaged ({first_line})" if is_zipfile(path) else "is not a checkpoint, or it is truncated"
+        raise DataError(f"{path} {problem}: use another checkpoint of the run") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     return content

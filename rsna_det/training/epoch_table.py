@@ -10,6 +10,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers.logger import Logger
 
+from rsna_det.errors import DataError
 from rsna_det.files.atomic import whole_file
 
 
@@ -22,6 +23,9 @@ class EpochTable(Logger):
     Args:
         path: of the CSV file.
         first_epoch: rows of an existing file from this epoch on are dropped: a resumed run writes them again.
+
+    Raises:
+        DataError: if an existing file is damaged.
     """
 
     def __init__(self, *, path: str, first_epoch: int = 0) -> None:
@@ -29,7 +33,7 @@ class EpochTable(Logger):
         self.path = Path(path)
         self.rows: dict[int, dict[str, float]] = {}
         if self.path.is_file():
-            kept = pd.read_csv(self.path)
+            kept = _read(self.path)
             kept = kept[kept["epoch"] < first_epoch]
             self.rows = {int(row["epoch"]): row for row in kept.to_dict("records")}  # type: ignore[misc]
 
@@ -77,6 +81,17 @@ class EpochTable(Logger):
         )
         with whole_file(self.path) as partial:
             table.to_csv(partial, index=False)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    problem = "there is no column epoch"
+    try:
+        table = pd.read_csv(path)
+        if "epoch" in table:
+            return table
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        problem = str(error)
+    raise DataError(f"{path} is damaged ({problem}): remove it, and the run resumes without its earlier rows")
 
 
 class RowBeforeCheckpoint(Callback):

@@ -90,7 +90,7 @@ class MultiTaskLoss:
     def __init__(self, *, box_class: float, box_regression: float, global_class: float) -> None:
         weights = {"box_class": box_class, "box_regression": box_regression, "global_class": global_class}
         if min(weights.values()) < 0 or not any(weights.values()):
-            raise InvalidValueError(f"expected loss weights of 0 or more, not all of them 0, got {weights}")
+            raise InvalidValueError(f"loss weights must be 0 or more and not all 0, got {weights}")
         self.weights = weights
 
     def __call__(self, losses: Losses) -> Float[Tensor, ""]:

@@ -105,7 +105,7 @@ class RunPlan(Callback):
     def _log_steps(self, trainer: Trainer, module: LightningModule, *, seconds: float) -> None:
         epochs, steps = _epochs_left(trainer), int(trainer.num_training_batches)
         log.info(
-            "time: about %s of training for %d epochs of %d steps, and validation on top (%.2g s a step of %d images "
+            "time: about %s for %d epochs of %d steps, without validation (%.2g s per step of %d images "
             "on %s, timed over steps %d to %d)",
             _duration(epochs * steps * seconds),
             epochs,

@@ -34,7 +34,9 @@ class Worker:
 
 def start(monkeypatch: pytest.MonkeyPatch, worker: Worker, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-    Command(name="evaluate", options=EvaluateOptions, work=worker.work, check=worker.check).main()
+    Command(
+        name="evaluate", options=EvaluateOptions, work=worker.work, folder=lambda o: o.out, check=worker.check
+    ).main()
 
 
 def test_options_are_composed_once_and_the_folder_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

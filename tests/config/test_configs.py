@@ -120,7 +120,7 @@ def test_a_wrong_value_of_predict_is_named(override: str, message: str) -> None:
 
 
 def test_a_value_that_needs_more_quotes_says_so() -> None:
-    with pytest.raises(ConfigError, match=r"quotes of its own inside those of the shell: \"checkpoints='"):
+    with pytest.raises(ConfigError, match=r"twice, for the shell and for Hydra: \"checkpoints='"):
         compose_config("predict", ["checkpoints=runs/epoch_0[67].ckpt"])
 
 

@@ -1,4 +1,4 @@
-"""Every option of every configuration has a role, and what follows from the roles is what it was."""
+"""Every option of a training run has a role, and what follows from the roles is what it was."""
 
 import pytest
 from omegaconf import OmegaConf

@@ -70,7 +70,7 @@ def test_damaged_provenance_is_named(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.provenance() is None
     folder.provenance_file.write_text('{"seed": 0}')
-    with pytest.raises(DataError, match=r"provenance\.json is damaged \(configuration: Field required; .*starts"):
+    with pytest.raises(DataError, match=r"provenance\.json is damaged \(it lacks configuration; .*it lacks starts"):
         folder.provenance()
 
 

@@ -145,7 +145,7 @@ def _error(path: Path, found: str, remedy: str) -> DicomError:
 
 
 def _header_error(path: Path, error: Exception) -> DicomError:
-    return _error(path, f"its header makes no sense ({error})", "correct it, or export it again")
+    return _error(path, f"its header is invalid ({error})", "correct it, or export it again")
 
 
 def _load(path: Path, *, tags: list[str], pixels: bool) -> Dataset:

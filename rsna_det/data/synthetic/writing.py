@@ -7,7 +7,7 @@ per box, the class table repeating an id once per box, several images of one per
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,10 +78,16 @@ def _is_there(*, root: Path, parameters: dict[str, int]) -> bool:
     record = root / _PARAMETERS_FILE
     if not record.is_file():
         raise SyntheticDataError(f"{root} holds no synthetic data (there is no {_PARAMETERS_FILE}): {remedy}")
-    found = read_object(record, needed=[], remedy=remedy)
+    found = read_object(record, remedy=remedy)
     if found != parameters:
-        raise SyntheticDataError(f"{root} holds synthetic data with {found}, asked for {parameters}: {remedy}")
+        raise SyntheticDataError(
+            f"{root} was drawn with {_in_words(found)}; this command asks for {_in_words(parameters)}: {remedy}"
+        )
     return True
+
+
+def _in_words(parameters: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def _write(*, folder: Path, num_images: int, side: int, seed: int, progress: Callable[[int, int], None] | None) -> None:
