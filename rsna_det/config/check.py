@@ -166,8 +166,8 @@ def _type_problems(value: object, annotation: Any, path: str) -> Iterator[str]: 
     """One problem if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
     if annotation is inspect.Parameter.empty or _holds_target(value):
         return
-    if value == "" and Path in _kinds(annotation):
-        yield f"{path} is empty: give a file or folder"
+    if Path in _kinds(annotation) and value is not None and (not isinstance(value, str | Path) or value == ""):
+        yield f"{path} is {value!r} ({type(value).__name__}): expected the path of a file or folder"
         return
     try:
         adapter = TypeAdapter(annotation, config=None if _has_own_config(annotation) else _ARBITRARY)

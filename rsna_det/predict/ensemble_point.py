@@ -42,9 +42,9 @@ def choose_point(
     # Only an evaluation of runs records the epoch.
     if point.epoch is not None and len(members) > 1 and "cut" not in changed:
         log.warning(
-            "the score threshold %g was chosen on single models and is applied to the mean of %d. Averaging shifts scores, "
-            "so a threshold tuned on single models does not transfer: evaluate the prediction on labelled images "
-            "(`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and set `cut=`",
+            "the score threshold %g was chosen on single models and is applied to the mean of %d. Averaging shifts "
+            "scores, so a threshold tuned on single models does not transfer: evaluate the prediction on labelled "
+            "images (`python -m rsna_det.evaluate predictions=<out> labels=<folder>`) and set `cut=`",
             *(point.cut, len(members)),
         )
     return point

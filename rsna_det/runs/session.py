@@ -63,7 +63,7 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
 
 @contextmanager
 def _errors_of_the_user(options: TrainOptions) -> Iterator[None]:
-    """Turn what Lightning refuses only when it trains, and a GPU's memory that is too small, into errors with a remedy."""
+    """Give what Lightning refuses late, and a GPU's memory that is too small, a message with the remedy."""
     try:
         yield
     except MisconfigurationException as error:
