@@ -10,7 +10,7 @@ from rsna_det.files.json import read_object
 
 def test_an_object_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"epochs": 3, "more": null}')
-    assert read_object(tmp_path / "a.json", needed=["epochs"], remedy="") == {"epochs": 3, "more": None}
+    assert read_object(tmp_path / "a.json", remedy="") == {"epochs": 3, "more": None}
 
 
 @pytest.mark.parametrize(
@@ -21,18 +21,17 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b"\xda\xff", "can't decode"),
         (b"[1]", "it holds no object"),
         (b"3", "it holds no object"),
-        (b"{}", "it lacks epochs"),
     ],
 )
 def test_a_damaged_one_is_named_with_the_remedy(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=rf"a\.json is damaged \(.*{message}.*\): train again"):
-        read_object(tmp_path / "a.json", needed=["epochs"], remedy="train again")
+        read_object(tmp_path / "a.json", remedy="train again")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"a\.json: there is no such file"):
-        read_object(tmp_path / "a.json", needed=["epochs"], remedy="")
+        read_object(tmp_path / "a.json", remedy="")
     (tmp_path / "a.json").mkdir()
     with pytest.raises(StorageError, match=r"a\.json cannot be read \(Is a directory\): check its permissions"):
-        read_object(tmp_path / "a.json", needed=["epochs"], remedy="")
+        read_object(tmp_path / "a.json", remedy="")

@@ -47,7 +47,9 @@ def test_a_complete_folder_is_left_alone(tmp_path: Path) -> None:
     mark.touch()
     write_synthetic(root=root, num_images=1, side=64, seed=0)
     assert mark.exists()
-    with pytest.raises(SyntheticDataError, match=r"'num_images': 1.*'num_images': 2.*remove that folder"):
+    with pytest.raises(
+        SyntheticDataError, match=r"drawn with num_images=1,.*asks for num_images=2,.*remove that folder"
+    ):
         write_synthetic(root=root, num_images=2, side=64, seed=0)
 
 
