@@ -16,6 +16,9 @@ PACKAGE = Path(rsna_det.__file__).parent
 HEAVY = ("torch", "numpy", "pandas", "hydra", "pytorch_lightning", "timm", "wandb")
 SECONDS = 1.0
 
+# Other tests in this process may have imported the module that is started here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")
+
 
 def started_as_modules() -> set[str]:
     """Names of everything in the package that ``python -m rsna_det.<name>`` starts."""

@@ -33,9 +33,9 @@ def help_of(name):
         run(name, "--help")
     return out.getvalue()
 
-json.dump({{name: help_of(name) for name in cli.COMMANDS}}, open("help.json", "w"))
 run("train", *{train!r})
 run("predict", *{predict!r}, "out=wheel")
+json.dump({{name: help_of(name) for name in cli.COMMANDS}}, open("help.json", "w"))
 """
 
 TRAIN = [
@@ -119,10 +119,11 @@ def test_every_command_has_help(place: Path) -> None:
         assert f"{name} is powered by Hydra" in answer or f"usage: python -m rsna_det.{name}" in answer
 
 
-def test_runs_keep_their_own_logs_and_no_commit_that_is_not_theirs(place: Path) -> None:
+def test_a_run_has_its_own_log_without_chatter_and_no_commit_that_is_not_its(place: Path) -> None:
     (folder,) = place.glob("runs/heavy_aug_norot/*")
     assert (folder / "train.log").read_text()
     assert (place / "wheel" / "predict.log").is_file()
+    assert "pytorch_lightning" not in (folder / "train.log").read_text()
     (start,) = json.loads((folder / "provenance.json").read_text())["starts"]
     assert start["outcome"] == "finished"
     assert start["git"] is None

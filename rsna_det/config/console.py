@@ -63,7 +63,8 @@ def set_up() -> None:
     OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
     # Ray reports on its use unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    for chatty in ("pytorch_lightning", "timm", "faster_coco_eval"):
+    # Lightning sets its logger's own level when it is imported, which may be later: the one that talks is named too.
+    for chatty in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # It logs the tracebacks of errors that this package raises again with the file's name.
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
