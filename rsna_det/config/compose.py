@@ -82,9 +82,10 @@ def parse_override(text: str) -> Override:
         ConfigError: if it cannot be read.
     """
     try:
-        return OverridesParser.create().parse_override(text)
+        (override,) = OverridesParser.create().parse_overrides([text])
     except OverrideParseException as error:
         raise _unreadable(error) from error
+    return override
 
 
 def _unreadable(error: OverrideParseException) -> ConfigError:

@@ -1,6 +1,8 @@
 """A command composes and checks its options once, takes its folder, and ends as the user can read it."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +93,35 @@ def test_hydras_own_flags_are_answered(monkeypatch: pytest.MonkeyPatch, capsys: 
     start(monkeypatch, worker, "--cfg", "job", "runs=some", "splits=7")
     assert yaml.safe_load(capsys.readouterr().out)["splits"] == 7
     assert worker.got is None
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_the_locked_folder_is_the_one_that_is_written(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep of the command has a folder of Hydra's own, and writes into `out` all the same."""
+    locked: list[Path] = []
+
+    @contextmanager
+    def noted(folder: Path) -> Iterator[None]:
+        locked.append(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+
+    monkeypatch.setattr(module, "in_use", noted)
+    monkeypatch.chdir(tmp_path)
+    start(monkeypatch, Worker(), *flags, f"out={tmp_path}/out", "runs=some")
+    assert locked == [tmp_path / "out"]
+
+
+def test_hydras_files_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(monkeypatch, Worker(), f"out={tmp_path}/out", "runs=some", "hydra.output_subdir=null")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".in_use.lock", "evaluate.log"]
+
+
+@pytest.mark.parametrize("wrong", ["out=null", "out=5", "paths.runs=null", "out=''"])
+def test_a_wrong_place_is_named(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=rf"error: {wrong.partition('=')[0]} "):
+        start(monkeypatch, Worker(), "runs=some", wrong)
+    assert list(tmp_path.iterdir()) == []

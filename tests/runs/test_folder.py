@@ -34,7 +34,7 @@ def test_no_run_and_no_configuration_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is not the folder of a run: there is no .*config\.yaml"):
         folder.options()
     folder.composed_config.parent.mkdir()
-    for text in ("a: [1", "just words", "a: 1"):
+    for text in ("a: [1", "just words", "a: 1", "decoding: {}"):
         folder.composed_config.write_text(text)
         with pytest.raises(ConfigError, match=r"config\.yaml"):
             folder.options()

@@ -3,6 +3,7 @@
 import pytest
 
 from rsna_det.config.console import set_up
+from rsna_det.errors import ConfigError
 from rsna_det.studies.launchers import sweep_overrides
 
 
@@ -39,3 +40,9 @@ def test_lists_and_quotes_stay_one_value() -> None:
 def test_hydras_own_options_are_no_part_of_a_run() -> None:
     jobs = sweep_overrides(["sweep=negatives", "data.root=somewhere", "data.fold=0", "hydra.verbose=true"])
     assert not any(word.startswith("hydra") for job in jobs for word in job)
+
+
+@pytest.mark.parametrize("wrong", ["data.fold=[", "foo"])
+def test_an_override_that_cannot_be_read_is_named(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        sweep_overrides(["sweep=negatives", "data.root=somewhere", wrong])

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from rsna_det.errors import DataError
 from rsna_det.training.epoch_table import EpochTable
 
 
@@ -33,3 +35,11 @@ def test_values_without_an_epoch_make_no_row(tmp_path: Path) -> None:
     table = EpochTable(path=str(tmp_path / "metrics.csv"))
     table.log_metrics({"hp_metric": 1.0}, step=0)
     assert not (tmp_path / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n1,0.5\n"])
+def test_a_damaged_table_is_named_with_the_remedy(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"metrics\.csv is damaged .*: remove it, and the run resumes"):
+        EpochTable(path=str(path), first_epoch=1)
