@@ -269,13 +269,13 @@ def test_globs_find_runs_and_leave_out_what_has_no_tables(
         (["runs={run}/*"], "names no run"),
         (["runs={run}", "predictions=a", "labels=b"], "give either runs="),
         (["runs={run}", "epoch=7"], r"epoch is 7; every run has tables of the epochs \[0, 1\]"),
-        (["runs={run}", "cut=0.0001"], "below the runs' score floor of 0.001"),
+        (["runs={run}", "cut=0.0001"], "score threshold 0.0001 is below the runs' score floor of 0.001"),
         (["runs={run}", "size_rule=percentile"], "needs the head outputs of an ensemble"),
         (["runs={run}", "size_rule=small"], "size_rule is 'small'"),
         (["runs={run}", "ids=a"], "ids would have no effect with runs="),
         (["predictions=a", "labels=b", "cut=0.5", "epoch=3"], "epoch, cut would have no effect with predictions="),
         (["runs={run}", "splits=many"], "splits is 'many'"),
-        (["runs={run}", "splits=0"], "expected 1 split of the patients or more, got 0"),
+        (["runs={run}", "splits=0"], "splits is 0; expected 1 or more"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(

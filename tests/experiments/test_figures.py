@@ -279,5 +279,5 @@ def test_table_4_says_what_is_missing_and_how_to_make_it(study: Path, tmp_path: 
     (study / "ensemble" / "run1" / "result.json").unlink()
     with pytest.raises(ConfigError, match=r"1 of the 2 runs of ensemble are not finished(.|\n)*run1 (.|\n)*\+sweep"):
         parts_of(challenge.FIGURE, study, f"evaluation={source}")
-    with pytest.raises(ConfigError, match=r"no record of a start(.|\n)*\+sweep=ensemble data\.root"):
+    with pytest.raises(ConfigError, match=r"never started in(.|\n)*\+sweep=ensemble data\.root"):
         parts_of(challenge.FIGURE, tmp_path / "elsewhere", f"evaluation={source}")

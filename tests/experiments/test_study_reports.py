@@ -268,5 +268,5 @@ def test_runs_that_differ_in_another_option_are_not_mixed(studies: Path, tmp_pat
 
 
 def test_a_study_that_was_never_started_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no record of a start: begin with `python -m rsna_det\.train"):
+    with pytest.raises(ConfigError, match=r"never started in .*: start it with `python -m rsna_det\.train"):
         finished_variants(report_of("p2"), [f"paths.studies={tmp_path}"])

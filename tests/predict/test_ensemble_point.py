@@ -35,7 +35,7 @@ def test_that_beside_the_checkpoints_holds(pair: list[str]) -> None:
 def test_without_any_that_of_training_holds_with_a_warning(pair: list[str], caplog: pytest.LogCaptureFixture) -> None:
     point = choose_point(find_members(pair), None)
     assert (point.cut, point.nms_iou, point.size_rule, point.epoch) == (0.15, 0.05, "none", None)
-    assert "nothing was tuned" in caplog.text
+    assert "using the training defaults" in caplog.text
 
 
 def test_those_of_two_runs_may_differ_in_their_epoch_alone(pair: list[str]) -> None:
@@ -94,7 +94,7 @@ def test_a_threshold_of_single_models_gets_a_warning_in_an_ensemble(
     choose_point(members, POINT, {"cut": 0.4})
     assert "Averaging shifts scores" not in caplog.text
     choose_point(members, POINT)
-    assert "cut 0.2 was chosen on single models and is applied to the mean of 2" in caplog.text
+    assert "the score threshold 0.2 was chosen on single models and is applied to the mean of 2" in caplog.text
     assert "a threshold tuned on single models does not transfer" in caplog.text
     assert "evaluate predictions=" in caplog.text
 

@@ -44,7 +44,7 @@ def test_the_same_epoch_under_two_names_is_reported(tmp_path: Path, caplog: pyte
     for name in ("best", "epoch_03"):
         write_checkpoint(tmp_path / f"{name}.ckpt")
     find_members(str(tmp_path / "*.ckpt"))
-    assert "the same run and epoch, which counts twice" in caplog.text
+    assert "checkpoints of the same run and epoch, which therefore counts twice" in caplog.text
 
 
 def test_what_matches_nothing_is_named(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_what_matches_nothing_is_named(tmp_path: Path) -> None:
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     path.write_text("text")
-    with pytest.raises(DataError, match=r"best\.ckpt is damaged"):
+    with pytest.raises(DataError, match=r"best\.ckpt is not a checkpoint, or it is truncated"):
         read_member(path)
     torch.save({"epoch": 1, "state_dict": {}}, path)
     with pytest.raises(DataError, match=r"best\.ckpt is not a checkpoint that rsna_det\.train wrote"):

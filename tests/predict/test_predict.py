@@ -106,7 +106,7 @@ def test_one_member_gives_the_scores_of_its_validation(
     logged_images = read_table(runs[0] / "predictions" / f"epoch_{epoch:02d}.images.parquet", IMAGES_SCHEMA)
     assert images["p_opacity"].to_numpy() == pytest.approx(logged_images["p_opacity"].to_numpy(), abs=1e-5)
     assert "was trained on" not in caplog.text
-    assert "nothing was tuned" in caplog.text
+    assert "using the training defaults" in caplog.text
 
 
 def test_everything_that_is_promised_lies_in_the_folder(
@@ -453,7 +453,7 @@ def test_the_operating_point_beside_the_checkpoints_is_used(
     used = read_operating_point(tmp_path / "out" / OPERATING_POINT)
     assert (used.cut, used.nms_iou, used.max_candidates) == (0.004, 0.4, 50)
     assert table(tmp_path / "out").groupby("image_id").size().max() <= 50
-    assert "nothing was tuned" not in caplog.text
+    assert "using the training defaults" not in caplog.text
     assert "cannot tell whether" in caplog.text
 
 
@@ -473,7 +473,7 @@ def test_a_point_chosen_on_single_models_gets_a_warning_in_an_ensemble(
         predict(tmp_path / place, members, files, **options)
         assert "chosen on single models" not in caplog.text
     predict(tmp_path / "both", pair, files, operating_point=tmp_path / "of_runs.yaml")
-    assert "cut 0.004 was chosen on single models and is applied to the mean of 2" in caplog.text
+    assert "the score threshold 0.004 was chosen on single models and is applied to the mean of 2" in caplog.text
     assert "evaluate predictions=" in caplog.text
 
 
@@ -482,7 +482,7 @@ def test_a_point_chosen_on_single_models_gets_a_warning_in_an_ensemble(
     [
         ({"cut": 0.0001}, "below the score floor"),
         ({"size_rule": "smaller"}, "size_rule is 'smaller'"),
-        ({"rescale_factor": 1.2}, r"rescale_factor 1\.2; expected .* up to 1 \(a larger box"),
+        ({"rescale_factor": 1.2}, r"rescale_factor is 1\.2; expected .* up to 1, since a larger box"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"memory_gb": "much"}, "memory_gb is 'much'"),
         ({"pictures": -1}, "pictures is -1"),

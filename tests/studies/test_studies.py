@@ -113,7 +113,7 @@ def test_a_launcher_without_its_plugin_names_the_extra(monkeypatch: pytest.Monke
 
 def test_the_last_start_is_remembered(synthetic_root: Path, tmp_path: Path) -> None:
     place = f"paths.studies={tmp_path}"
-    with pytest.raises(ConfigError, match="no record of a start"):
+    with pytest.raises(ConfigError, match="study negatives was never started in"):
         launched_study("negatives", [place])
     for epochs in (1, 2):
         options = short_run(synthetic_root, place, f"trainer.max_epochs={epochs}")

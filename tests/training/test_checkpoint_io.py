@@ -54,11 +54,11 @@ def test_a_file_that_is_no_checkpoint_is_named_and_nothing_in_it_is_run(tmp_path
     with pytest.raises(MissingFileError, match=r"last\.ckpt"):
         read_checkpoint(path)
     path.write_text("not a checkpoint")
-    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+    with pytest.raises(DataError, match=r"last\.ckpt is not a checkpoint, or it is truncated"):
         read_checkpoint(path)
     torch.save({"epoch": 3}, path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"last\.ckpt is damaged"):
+    with pytest.raises(DataError, match=r"last\.ckpt is not a checkpoint, or it is truncated"):
         read_checkpoint(path)
     torch.save({"epoch": 3, "path": tmp_path}, path)
     with pytest.raises(DataError, match=r"last\.ckpt holds Python objects"):

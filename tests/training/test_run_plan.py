@@ -79,7 +79,7 @@ def test_the_time_is_that_of_the_first_steps_and_then_of_the_first_epoch(
     # 10 epochs x 100 steps x 0.5 s = 500 s, the warm-up left out; then 9 x (8 x 5 + 92 x 0.5 + 60 = 146 s) = 1314 s.
     steps, epoch = caplog.messages
     assert steps == (
-        "time: about 8 min of training for 10 epochs of 100 steps, and validation on top (0.5 s a step of 8 images on "
+        "time: about 8 min for 10 epochs of 100 steps, without validation (0.5 s per step of 8 images on "
         "1 x cpu, timed over steps 9 to 24)"
     )
     assert epoch == "time: about 22 min left for 9 epochs, since epoch 0 took 2 min with its validation"
