@@ -102,6 +102,6 @@ def test_a_threshold_of_single_models_gets_a_warning_in_an_ensemble(
 def test_percentiles_of_one_member_get_a_warning(pair: list[str], caplog: pytest.LogCaptureFixture) -> None:
     members = find_members(pair)
     choose_point(members, POINT, {"size_rule": "percentile"})
-    assert "sizes stay" not in caplog.text
+    assert "has no effect" not in caplog.text
     choose_point(members[:1], POINT, {"size_rule": "percentile"})
-    assert "with one member the sizes stay" in caplog.text
+    assert "size_rule=percentile has no effect with one member" in caplog.text

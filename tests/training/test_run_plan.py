@@ -95,7 +95,7 @@ def test_a_resumed_run_is_timed_again_for_its_remaining_epochs(
     with caplog.at_level(logging.INFO):
         trained(plan, clock, epoch=8, steps=100, max_epochs=10, first=True)
     steps, epoch = caplog.messages
-    assert steps.startswith("time: about 2 min of training for 2 epochs")  # 100 s
+    assert steps.startswith("time: about 2 min for 2 epochs of 100 steps, without validation")  # 100 s
     assert epoch == "time: about 2 min left for 1 epoch, since epoch 8 took 2 min with its validation"
 
 
