@@ -166,8 +166,8 @@ def test_epochs_that_only_some_runs_have_are_named(
 ) -> None:
     RunTables(copied[1] / "predictions").images_path(1).unlink()
     evaluated(tmp_path / "out", runs(copied))
-    assert "only some runs have tables of the epochs [1]" in caplog.text
-    assert "epochs [1], of which only some runs have tables" in (tmp_path / "out" / "report.md").read_text()
+    assert "left out: epochs 1, since not every run has their tables" in caplog.text
+    assert "Left out: epochs 1. Not every run has their tables." in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_one_fold_twice_is_refused(folds: list[Path], copied: list[Path], tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_runs_that_differ_in_other_options_are_reported(
     text = "differ in more than their fold: data.batch_size (4 / 5), trainer.max_epochs (2 / 7)"
     assert text in caplog.text
     assert f"{text}." in (tmp_path / "out" / "report.md").read_text()
-    assert "the folds [2, 3]" in caplog.text
+    assert "left out: folds 2, 3, since no run validates on them" in caplog.text
 
 
 def change_truth(folder: Path, **columns: Callable[[pd.DataFrame], object]) -> None:
