@@ -83,7 +83,11 @@ def test_each_patient_is_on_either_side_about_as_often() -> None:
 )
 def test_nothing_to_split_is_refused(names: list[str], splits: int) -> None:
     few = len(set(names)) < 2
-    message = f"two true patients or more, got {len(set(names))}$" if few else f"1 split of the patients or more, got {splits}$"
+    message = (
+        f"two true patients or more, got {len(set(names))}$"
+        if few
+        else f"1 split of the patients or more, got {splits}$"
+    )
     with pytest.raises(DataError if few else InvalidValueError, match=message):
         patient_halves(names, splits=splits, seed=0)
 
