@@ -63,7 +63,7 @@ WHERE: Mapping[str, Mapping[str, Sequence[str]]] = {
     # Apart from the runs that the evaluation is to join.
     "conf/README.md": {"rsna_det.train": ["paths.runs=tried"]},
     # No study was started there.
-    "rsna_det/README.md": {"rsna_det.dashboard": [*SMALL["rsna_det.dashboard"], "data.root=somewhere"]},
+    "rsna_det/README.md": {"rsna_det.dashboard": [*SMALL["rsna_det.dashboard"], "data.root=somewhere", "data.fold=0"]},
 }
 """Settings by document and module, likewise."""
 
