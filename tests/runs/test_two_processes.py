@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from rsna_det.config.compose import build
 from rsna_det.config.devices import check_processes
@@ -120,17 +119,17 @@ def test_processes_that_would_wait_for_each_other_are_refused(
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message):
-        check_processes(OmegaConf.create(TRAINER | options), sweep=False)
+        check_processes(TRAINER | options, sweep=False)
 
 
 def test_processes_that_fit_are_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    several = OmegaConf.create({"strategy": "ddp", "devices": 4, "num_nodes": 2})
+    several = {"strategy": "ddp", "devices": 4, "num_nodes": 2}
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "8")
     check_processes(several, sweep=False)
     monkeypatch.setenv("WORLD_SIZE", "1")
-    check_processes(OmegaConf.create(TRAINER), sweep=True)
+    check_processes(TRAINER, sweep=True)
     # The shell of a job that asked for several tasks is one process.
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     monkeypatch.setenv("SLURM_NTASKS", "8")
-    check_processes(OmegaConf.create(TRAINER), sweep=False)
+    check_processes(TRAINER, sweep=False)
