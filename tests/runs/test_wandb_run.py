@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -17,10 +17,10 @@ import pandas as pd
 import pytest
 import torch
 import wandb
-from omegaconf import DictConfig
 from PIL import Image
 
 from rsna_det.config.compose import build
+from rsna_det.config.options import TrainOptions
 from rsna_det.drawing.boxes import BoxedImage
 from rsna_det.runs.artifacts import run_artifacts
 from rsna_det.runs.resume import saved_run
@@ -50,10 +50,10 @@ OPTIONS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Logged:
-    """A run's folder, its configuration, what its W&B files hold, part by part, and what was drawn each epoch."""
+    """A run's folder, its options, what its W&B files hold, part by part, and what was drawn each epoch."""
 
     folder: Path
-    config: DictConfig
+    options: TrainOptions
     parts: list[list[dict[str, Any]]]
     drawn: dict[int, list[BoxedImage]]
 
@@ -239,7 +239,7 @@ def test_what_wandb_cannot_do_is_a_warning(
 
     monkeypatch.setattr(wandb.Artifact, "add_file", full)
     monkeypatch.setattr(wandb, "Image", full)
-    logger.conclude(logged.config)
+    logger.conclude(logged.options)
     assert "W&B did not take the artifacts (OSError: [Errno 28] No space left on device)" in caplog.text
     assert logger.experiment.summary["val/map_best"]["max"] > 0
     logger.log_detections("val/detections", logged.drawn[0], epoch=0, cut=0.5)
@@ -250,11 +250,9 @@ def test_artifacts_can_be_left_out_and_a_run_may_have_no_scores(
     logged: Logged, logger: RunLogger, tmp_path: Path
 ) -> None:
     logger.keep_artifacts = False
-    logger.conclude(logged.config)
+    logger.conclude(logged.options)
     logger.experiment.log_artifact.assert_not_called()
-    empty = logged.config.copy()
-    empty.run_dir = str(tmp_path / "empty")
-    assert run_artifacts(empty) == []
+    assert run_artifacts(replace(logged.options, run_dir=tmp_path / "empty")) == []
 
 
 def test_without_the_logger_nothing_is_written(trained_folds: list[Path]) -> None:
