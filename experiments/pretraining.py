@@ -1,4 +1,4 @@
-"""Section 4.2: an encoder pre-trained on ImageNet, or from random weights."""
+"""Section 4.2: an encoder pre-trained on ImageNet, or from random weights with its statistics trained or frozen."""
 
 from functools import partial
 
@@ -9,9 +9,13 @@ from experiments.reporting.study_report import StudyReport
 REPORT = StudyReport(
     study="pretraining",
     title="Encoder pre-trained on ImageNet, or random weights (section 4.2, figure 4)",
-    option="encoder.pretrained",
-    baseline="False",
-    labels={"True": "ImageNet weights", "False": "random weights"},
+    option="encoder.pretrained,encoder.freeze_statistics",
+    baseline="True, True",
+    labels={
+        "True, True": "ImageNet weights",
+        "False, False": "random weights",
+        "False, True": "random weights, frozen statistics",
+    },
     parts=(
         loss_curves,
         partial(

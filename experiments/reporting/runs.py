@@ -210,9 +210,14 @@ def variant_name(options: TrainOptions, option: str) -> str:
 
     Args:
         options: of a run.
-        option: dotted path.
+        option: dotted path; of several, separated by commas, the values are too.
     """
-    value: Any = as_plain(options)
-    for key in option.split("."):
+    plain = as_plain(options)
+    return ", ".join(_value(plain, path) for path in option.split(","))
+
+
+def _value(plain: Mapping[str, Any], path: str) -> str:
+    value: Any = plain
+    for key in path.split("."):
         value = value[key]
     return f"{value:g}" if isinstance(value, float) else str(value)

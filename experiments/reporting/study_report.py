@@ -51,7 +51,8 @@ class StudyReport:
     Attributes:
         study: name of its file in conf/sweep.
         title: what it shows, with the paper's table or figure.
-        option: path of the option in which its variants differ, in a run's configuration.
+        option: path of the option in which its variants differ, in a run's configuration; or several, separated by
+            commas.
         baseline: value of that option that the others are compared with.
         paper: the paper's value by that option's, where it gives one.
         labels: what variants are called, by the option's value.

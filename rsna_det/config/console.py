@@ -61,6 +61,9 @@ def set_up() -> None:
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
     OmegaConf.register_new_resolver("expanduser", lambda path: str(Path(path).expanduser()), replace=True)
     OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
+    OmegaConf.register_new_resolver(
+        "loads_weights", lambda pretrained, weights: bool(pretrained) or weights is not None, replace=True
+    )
     # Ray reports on its use unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Lightning sets its logger's own level when it is imported, which may be later: the one that talks is named too.

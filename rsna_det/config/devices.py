@@ -42,6 +42,29 @@ def check_processes(trainer: Component, *, sweep: bool) -> None:
         )
 
 
+def check_accelerator(trainer: Component) -> None:
+    """Refuse devices without float64, in which boxes are decoded and scores are summed.
+
+    Args:
+        trainer: the trainer's node of a configuration.
+
+    Raises:
+        ConfigError: for such a device, named or picked by Lightning.
+    """
+    import torch
+
+    accelerator = trainer["accelerator"]
+    if accelerator not in ("cpu", "gpu", "cuda", "auto"):
+        raise ConfigError(
+            f"trainer.accelerator is {accelerator!r}; expected gpu (CUDA) or cpu: other devices lack float64, in which "
+            "boxes are decoded and scores are summed, or were never tried"
+        )
+    if accelerator in ("gpu", "auto") and torch.backends.mps.is_available() and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator} means Apple's MPS here, which lacks float64: set `trainer=cpu`"
+        )
+
+
 def is_distributed(trainer: Component) -> bool:
     """Whether the trainer works on more than one device."""
     return str(trainer["strategy"]).startswith("ddp") or trainer["devices"] not in (1, "1") or trainer["num_nodes"] > 1

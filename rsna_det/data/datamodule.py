@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 
 from rsna_det.data.augmentation.presets import Augmentation
 from rsna_det.data.cache.decoding_pool import available_cores
 from rsna_det.data.cache.opening import open_cache
 from rsna_det.data.cache.pixels import DicomSource, PixelCache, PixelSource
+from rsna_det.data.cache.resize import square_scale
 from rsna_det.data.dataset import RadiographDataset, collate
 from rsna_det.data.dicom.reading import find_dicoms
 from rsna_det.data.labels.folds import OUTSIDE, with_folds
@@ -156,6 +161,17 @@ class RsnaDataModule(LightningDataModule):
     def val_images(self) -> pd.DataFrame:
         """The rows that validate."""
         return self.images[self.images["fold"] == self.fold].reset_index(drop=True)
+
+    @property
+    def train_boxes(self) -> Float[Tensor, "boxes 4"]:
+        """The label boxes of the images that train, not augmented, in network pixels."""
+        rows = self.train_images
+        scales = [
+            np.float32(square_scale(height, width, self.image_size))
+            for height, width in zip(rows["height"], rows["width"], strict=True)
+        ]
+        boxes = [boxes * scale for boxes, scale in zip(rows["boxes"], scales, strict=True)]
+        return torch.from_numpy(np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]))
 
     def train_dataloader(self) -> EpochLoader:
         """Augmented training images in a new order every epoch."""

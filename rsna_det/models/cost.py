@@ -4,6 +4,7 @@ The network is built on torch's meta device, which has shapes but no values: not
 largest encoder at 1,024 px takes a second on any machine.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,6 +61,21 @@ def network_cost(make: Callable[[], MultiTaskRetinaNet], *, image_size: int) -> 
         model_gflops=float(whole.get_total_flops()) / 1e9,
         activations_mib=kept.mebibytes,
     )
+
+
+def feature_sizes(network: nn.Module, *, image_size: int) -> tuple[tuple[int, int], ...]:
+    """Height and width of each pyramid level's map, from a copy without values.
+
+    Args:
+        network: such as :class:`~rsna_det.models.retinanet.MultiTaskRetinaNet`.
+        image_size: side of the square image, network pixels.
+    """
+    shapes = copy.deepcopy(network).to("meta").eval()
+    with torch.no_grad():
+        sizes: tuple[tuple[int, int], ...] = shapes(
+            torch.empty(1, 1, image_size, image_size, dtype=torch.uint8, device="meta")
+        ).feature_sizes
+    return sizes
 
 
 def millions_of_parameters(module: nn.Module) -> float:

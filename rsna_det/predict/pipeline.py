@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import candidates
+from rsna_det.config.memory import lack_of_memory
 from rsna_det.data.cache.decoding_pool import Square
 from rsna_det.errors import ResourceError
 from rsna_det.evaluation.candidate_rows import CandidateRows
@@ -120,15 +121,18 @@ class Pipeline:
         """What a member's network says of a batch, on the CPU.
 
         Raises:
-            ResourceError: if the GPU's memory is too small.
+            ResourceError: if the memory of the GPU or the machine is too small.
         """
         network = self.network(index)
         started = time.perf_counter()
         try:
             found: HeadOutputs = network(images.pixels.to(self.device))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            place = lack_of_memory(error)
+            if place is None:
+                raise
             raise ResourceError(
-                f"the GPU has too little memory for a batch of {len(images.ids)} images at {self.point.image_size} px: "
+                f"{place} has too little memory for a batch of {len(images.ids)} images at {self.point.image_size} px: "
                 "lower batch_size"
             ) from error
         on_cpu = replace(

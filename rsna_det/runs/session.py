@@ -15,8 +15,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from rsna_det.config.compose import build, build_partial
 from rsna_det.config.console import table_of
-from rsna_det.config.devices import check_processes
+from rsna_det.config.devices import check_accelerator, check_processes
+from rsna_det.config.memory import lack_of_memory
 from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError, ResourceError
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.provenance import Provenance
@@ -44,7 +46,9 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
         DivergedError: if the loss is no longer finite.
         ResourceError: if the GPU's memory is too small, or a GPU is asked for and there is none.
     """
-    _check_trainer(options, sweep=sweep)
+    check_trainer(options)
+    check_processes(options.trainer, sweep=sweep)
+    check_accelerator(options.trainer)
     torch.manual_seed(options.seed)
     data = build(options.data, augmentation=build(options.augmentation))
     module = build_module(options)
@@ -68,12 +72,26 @@ def _errors_of_the_user(options: TrainOptions) -> Iterator[None]:
         yield
     except MisconfigurationException as error:
         raise ConfigError(f"Lightning refuses the options of trainer or callbacks: {error}") from error
-    except torch.OutOfMemoryError as error:
-        raise ResourceError(
-            f"the GPU has too little memory for data.batch_size={options.data['batch_size']} at "
-            f"{options.data['image_size']} px: lower data.batch_size (trainer.accumulate_grad_batches keeps the "
-            "effective batch), or set trainer.precision=16-mixed"
-        ) from error
+    except (RuntimeError, OSError, MemoryError) as error:
+        place = lack_of_memory(error)
+        if place is None:
+            raise
+        raise ResourceError(f"{place} has too little memory for {_memory_remedy(options, place)}") from error
+
+
+def _memory_remedy(options: TrainOptions, place: str) -> str:
+    """What the run's need of memory follows from, and what to set instead."""
+    data = options.data
+    if place == "a loader's worker":
+        return (
+            f"data.num_workers={data['num_workers']} at {data['image_size']} px: the system ended it. Lower "
+            "data.num_workers, or give the container more shared memory (docker run --shm-size=8g)"
+        )
+    return (
+        f"data.batch_size={data['batch_size']} at {data['image_size']} px: lower data.batch_size "
+        "(trainer.accumulate_grad_batches keeps the effective batch), set trainer.precision=16-mixed, leave out the "
+        "finest pyramid level with model=without_p2, or choose a smaller encoder or data.image_size"
+    )
 
 
 def build_module(options: TrainOptions) -> DetectorModule:
@@ -98,16 +116,6 @@ def _description(options: TrainOptions) -> dict[str, Any]:
         "image_size": options.data["image_size"],
         "fold": options.data["fold"],
     }
-
-
-def _check_trainer(options: TrainOptions, *, sweep: bool) -> None:
-    clip = options.optimizer.gradient_clip
-    if clip is not None and clip < 0:
-        raise ConfigError(f"optimizer.gradient_clip is {clip}; expected 0 (no clipping) or more")
-    batches = options.trainer.get("accumulate_grad_batches", 1)
-    if isinstance(batches, int) and batches < 1:
-        raise ConfigError(f"trainer.accumulate_grad_batches is {batches}; expected 1 or more")
-    check_processes(options.trainer, sweep=sweep)
 
 
 def _try_optimizer(module: DetectorModule) -> None:

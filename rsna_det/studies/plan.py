@@ -11,6 +11,7 @@ from rsna_det.config.check import check_config, path_option
 from rsna_det.config.compose import CONF, asked_for, closest, compose_config
 from rsna_det.config.devices import check_processes
 from rsna_det.config.options import Component, TrainOptions
+from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import read_record, write_record
@@ -94,6 +95,7 @@ def plan_study(overrides: Sequence[str]) -> Study:
         config = compose_config("train", own)
         config.run_dir = "."
         options = check_config(config, TrainOptions)
+        check_trainer(options)
         check_processes(options.trainer, sweep=True)
         _check_fold(options.data)
         folder = options.paths.studies / name

@@ -1,6 +1,6 @@
 """Callbacks of a run: seeds of each epoch, frozen encoder, diverged loss, tables of predictions, pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rsna_det.drawing.boxes import BoxedImage, draw_boxes, sheet
@@ -25,6 +26,10 @@ from rsna_det.training.gather import gather_tables
 from rsna_det.training.module import DetectorModule
 from rsna_det.training.validation import ValidationOutput
 
+_AGAINST_DIVERGENCE = (
+    "lower `optimizer.optimizer.lr`, or set `trainer.precision=32-true`, then start again or `resume` from the last "
+    "checkpoint"
+)
 LOGGED_AS = "val/detections"
 """Name of the images in loggers."""
 
@@ -73,19 +78,59 @@ class EncoderFreeze(Callback):
 
 
 class FiniteLoss(Callback):
-    """Ends a run whose loss is no longer finite."""
+    """Ends a run that has diverged, before anything of that epoch is written: no checkpoint, table or score."""
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Check the epoch's mean, which one bad step makes NaN.
+    def __init__(self) -> None:
+        self._finite: Tensor | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Forget the steps of the last epoch."""
+        self._finite = None
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Mapping[str, Tensor], batch: object, batch_idx: int
+    ) -> None:
+        """Note whether the step's loss is finite, without waiting for the device."""
+        del trainer, pl_module, batch, batch_idx
+        finite = outputs["loss"].detach().isfinite()
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Check the training of the epoch.
 
         Raises:
-            DivergedError: if it is not finite.
+            DivergedError: if the loss of a step was not finite.
         """
-        loss = trainer.callback_metrics.get("train/loss")
-        if loss is not None and not loss.isfinite():
+        self._check_steps(trainer)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
+        """Check what the network made of the validation images.
+
+        Raises:
+            DivergedError: if an output is not finite.
+        """
+        images = pl_module.metrics.images_not_finite
+        if trainer.state.fn == TrainerFn.FITTING and images:
             raise DivergedError(
-                f"the training loss of epoch {trainer.current_epoch} is {loss.item()}: lower `optimizer.optimizer.lr`, "
-                "or set `trainer.precision=32-true`, then start again or `resume` from the last checkpoint"
+                f"the network's outputs for {images} validation images of epoch {trainer.current_epoch} are NaN or "
+                f"infinite: {_AGAINST_DIVERGENCE}"
+            )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Check the training of an epoch without validation.
+
+        Raises:
+            DivergedError: if the loss of a step was not finite.
+        """
+        self._check_steps(trainer)
+
+    def _check_steps(self, trainer: Trainer) -> None:
+        """On all devices alike: one that ends alone leaves the others waiting."""
+        if self._finite is None:
+            return
+        if not trainer.strategy.reduce_boolean_decision(bool(self._finite), all=True):
+            raise DivergedError(
+                f"the training loss of epoch {trainer.current_epoch} is NaN or infinite: {_AGAINST_DIVERGENCE}"
             )
 
 

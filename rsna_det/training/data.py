@@ -4,7 +4,9 @@ from collections.abc import Sized
 from typing import Protocol, runtime_checkable
 
 import pandas as pd
+from jaxtyping import Float
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 
 @runtime_checkable
@@ -14,10 +16,12 @@ class TrainingData(Protocol):
     Attributes:
         fold: that validates.
         batch_size: images per step on each device.
+        image_size: side of the network's square images, in pixels.
     """
 
     fold: int
     batch_size: int
+    image_size: int
 
     @property
     def images(self) -> pd.DataFrame:
@@ -26,6 +30,10 @@ class TrainingData(Protocol):
     @property
     def val_images(self) -> pd.DataFrame:
         """The rows of ``images`` that validate."""
+
+    @property
+    def train_boxes(self) -> Float[Tensor, "boxes 4"]:
+        """The label boxes of the images that train, not augmented, in network pixels."""
 
     def train_dataloader(self) -> Sized:
         """The training batches of an epoch on this device; no worker starts before the first is fetched."""

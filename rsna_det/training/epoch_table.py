@@ -97,12 +97,24 @@ def _read(path: Path) -> pd.DataFrame:
 class RowBeforeCheckpoint(Callback):
     """Completes an epoch's row before the epoch's last checkpoint is written.
 
-    Lightning logs the training metrics afterwards: a run killed in between would resume without them.
+    Lightning logs the training metrics afterwards: a run killed in between would resume without them. It also keeps the
+    validation metrics of the last epoch that validated, which are left out of the rows of epochs that did not.
     """
+
+    def __init__(self) -> None:
+        self._validated = -1
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Remember which epoch validates."""
+        self._validated = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Log what the epoch has; callbacks that write checkpoints run after all others."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self._validated == trainer.current_epoch or not name.startswith("val/")
+        }
         for logger in trainer.loggers:
             if isinstance(logger, EpochTable):
                 logger.log_metrics(metrics | {"epoch": trainer.current_epoch})

@@ -101,6 +101,11 @@ class DetectorModule(LightningModule):
         self.log("step_loss", total.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch))
         return total
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Have the model of the run's last step validated, though it may be within an epoch."""
+        if 0 < self.trainer.max_steps <= self.trainer.global_step:
+            self.trainer.should_stop = True
+
     def validation_step(  # type: ignore[override]
         self,
         batch: Batch,
@@ -108,6 +113,7 @@ class DetectorModule(LightningModule):
     ) -> ValidationOutput:
         """Add a batch to the metrics, and hand its candidates to the callbacks."""
         outputs = self(batch.images)
+        self.metrics.update_outputs(outputs)
         losses = self.losses(batch, outputs)
         self.metrics.update_losses(losses, total=self.loss(losses))
         kept = candidates(
@@ -135,15 +141,20 @@ class DetectorModule(LightningModule):
         """Give the optimizer its parameters, and its schedule the length of the run."""
         optimizer = self.make_optimizer(self.parameters())
         batches = _batches_per_epoch(self.trainer)
-        steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
         schedule: Any = self.make_scheduler(
-            optimizer, batches_per_epoch=batches, total_steps=steps * (self.trainer.max_epochs or 1)
+            optimizer, batches_per_epoch=batches, total_steps=_optimizer_steps(self.trainer, batches=batches)
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the model's description, so that a checkpoint can be used on its own."""
         checkpoint["rsna_det"] = self.description
+
+
+def _optimizer_steps(trainer: Trainer, *, batches: int) -> int:
+    """Of the whole run, which ends at ``max_epochs`` or ``max_steps``, whichever comes first."""
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)
+    return min(steps, trainer.max_steps) if trainer.max_steps > 0 else steps
 
 
 def _batches_per_epoch(trainer: Trainer) -> int:

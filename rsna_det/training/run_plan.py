@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
+from rsna_det.boxes.matching import POSITIVE_FROM_IOU
+from rsna_det.boxes.reach import best_anchor_ious
 from rsna_det.errors import StorageError
-from rsna_det.training.data import training_data
+from rsna_det.models.cost import feature_sizes
+from rsna_det.training.data import TrainingData, training_data
 from rsna_det.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
@@ -25,9 +29,12 @@ WARM_UP_STEPS = 8
 
 TIMED_STEPS = 16
 
+UNREACHED_WARNING = 0.05
+"""Share of label boxes without an anchor above which a run warns."""
+
 
 class RunPlan(Callback):
-    """Logs the size, disk and time of a run, and refuses to start on a disk that is too small.
+    """Logs the size, reach of the anchors, disk and time of a run, and refuses to start on a disk that is too small.
 
     The time is estimated twice: from the first steps after :data:`WARM_UP_STEPS`, for training alone, and from the
     first epoch, with its validation. An epoch shorter than both together is timed as a whole only.
@@ -44,7 +51,7 @@ class RunPlan(Callback):
         self._epoch_started = self._steps_started = math.nan
 
     def on_fit_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
-        """Log the data and the disk space that the run needs.
+        """Log the data, the boxes that the anchors reach and the disk space that the run needs.
 
         Raises:
             StorageError: if there is less.
@@ -54,6 +61,7 @@ class RunPlan(Callback):
         data = training_data(trainer)
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
+        _log_reach(data, pl_module.model)
         needed = epochs * (
             len(data.val_images) * pl_module.decoding.max_candidates * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
         )
@@ -116,6 +124,34 @@ class RunPlan(Callback):
             WARM_UP_STEPS + 1,
             WARM_UP_STEPS + TIMED_STEPS,
         )
+
+
+def _log_reach(data: TrainingData, model: nn.Module) -> None:
+    """Say how many label boxes no anchor reaches, and warn if they are many: they are never learnt."""
+    boxes = data.train_boxes
+    if not len(boxes):
+        return
+    ious = best_anchor_ious(
+        boxes=boxes,
+        image_size=data.image_size,
+        feature_sizes=feature_sizes(model, image_size=data.image_size),
+        levels=model.levels,  # type: ignore[arg-type]
+    )
+    unreached = int((ious < POSITIVE_FROM_IOU).sum())
+    share = unreached / len(boxes)
+    if share <= UNREACHED_WARNING:
+        log.info("anchors: reach all but %d of the %d boxes that train", unreached, len(boxes))
+        return
+    log.warning(
+        "anchors: %.0f%% of the boxes that train (%d of %d) overlap no anchor by an IoU of %g or more and are never "
+        "learnt: raise data.image_size (%d px), or add finer levels to model.levels (%s)",
+        100 * share,
+        unreached,
+        len(boxes),
+        POSITIVE_FROM_IOU,
+        data.image_size,
+        list(model.levels),  # type: ignore[arg-type]
+    )
 
 
 def _epochs_left(trainer: Trainer) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from rsna_det.evaluation.metric import ChallengeMAP
-from rsna_det.structures import Candidates, Category, Detections, Losses
+from rsna_det.structures import Candidates, Category, Detections, HeadOutputs, Losses
 from rsna_det.training.losses import LOSS_NAMES
 
 
@@ -27,6 +27,12 @@ class ValidationOutput:
 
     candidates: Candidates
     probabilities: Float[Tensor, "batch 3"] | None
+
+
+def finite_images(outputs: HeadOutputs) -> Bool[Tensor, " batch"]:
+    """For which images all outputs of the network are finite."""
+    parts = [outputs.box_logits, outputs.box_deltas, outputs.global_logits]
+    return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
 
 
 class ValidationMetrics(nn.Module):
@@ -45,6 +51,11 @@ class ValidationMetrics(nn.Module):
         self.accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro")
         self.auc = BinaryAUROC()
         self.opacity_share = MeanMetric()
+        self.not_finite = SumMetric()
+
+    def update_outputs(self, outputs: HeadOutputs) -> None:
+        """Count the images for which the network's outputs hold NaN or infinity."""
+        self.not_finite.update((~finite_images(outputs)).sum())
 
     def update_losses(self, losses: Losses, *, total: Float[Tensor, ""]) -> None:
         """Count a batch's losses.
@@ -70,7 +81,10 @@ class ValidationMetrics(nn.Module):
         self.opacity_share.update(is_opacity.float())
 
     def compute(self) -> dict[str, Tensor]:
-        """The values by name; those of the global head only if :meth:`update_categories` was called."""
+        """The values by name; those of the global head only if :meth:`update_categories` was called.
+
+        The scores are NaN if any output was not finite: NaN is above no threshold, and "no boxes" would score 0.
+        """
         values = {name: metric.compute() for name, metric in self.losses.items()}  # type: ignore[operator]
         scores = self.map.compute().cpu()
         best = int(scores[1:].nan_to_num(-1).argmax()) + 1
@@ -78,7 +92,14 @@ class ValidationMetrics(nn.Module):
         values["cut_best"] = torch.tensor(self.cuts[best], dtype=torch.float64)
         if self.opacity_share.update_called:
             values |= {"global_accuracy": self.accuracy.compute(), "global_auc": self._auc()}
+        if self.images_not_finite > 0:
+            values |= {name: torch.full_like(values[name], math.nan) for name in values if name not in self.losses}
         return values
+
+    @property
+    def images_not_finite(self) -> int:
+        """Images, over all devices, for which the network's outputs hold NaN or infinity."""
+        return int(self.not_finite.compute()) if self.not_finite.update_called else 0
 
     def reset(self) -> None:
         """Forget all images."""

@@ -12,6 +12,9 @@ from tests.compatibility.old_commands import PLANNED, RECORDED, hashes_in, write
 DATA = Path(__file__).with_name("data")
 HASHES = json.loads((DATA / "planned.json").read_text())
 
+NEW_RUNS = {"the study pretraining": 1}
+"""How many runs a study has today that it did not have then."""
+
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,7 +31,9 @@ def test_every_command_has_its_hashes() -> None:
 def test_a_planned_run_keeps_its_hash(what: str, today: Commands, labels: Path) -> None:
     done = today("rsna_det.train", "-m", *PLANNED[what], "--dry-run", folder=labels)
     assert done.status == 0, done.output
-    assert hashes_in(done.output) == HASHES[what], done.output
+    found = hashes_in(done.output)
+    assert [known for known in found if known in HASHES[what]] == HASHES[what], done.output
+    assert len(found) == len(HASHES[what]) + NEW_RUNS.get(what, 0), done.output
 
 
 class TestRecordedStudy:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_config, parameters_of
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import set_up
+from rsna_det.config.devices import check_accelerator
 from rsna_det.config.options import (
     EvaluateOptions,
     FigureOptions,
@@ -19,6 +20,7 @@ from rsna_det.config.options import (
     as_plain,
 )
 from rsna_det.config.roles import flat_options, role_of
+from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.runs.session import run
 
@@ -29,6 +31,7 @@ GROUPS = (
     "debug",
     "encoder",
     "experiment",
+    "initialisation",
     "logger",
     "model",
     "optimizer",
@@ -195,6 +198,24 @@ def test_a_wrong_type_or_option_is_named(override: str, message: str) -> None:
         check_config(composed(override), TrainOptions)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "frozen"),
+    [
+        ([], True),
+        (["encoder.pretrained=false"], False),
+        (["encoder.pretrained=false", "encoder.weights=w.pth"], True),
+        (["encoder.pretrained=false", "encoder.freeze_statistics=true"], True),
+        (["encoder.freeze_statistics=false"], False),
+        (["initialisation=imagenet"], True),
+        (["initialisation=random"], False),
+        (["initialisation=random_frozen"], True),
+    ],
+)
+def test_statistics_are_frozen_where_weights_are_loaded(overrides: list[str], frozen: bool) -> None:
+    options = check_config(composed("encoder=resnet34", *overrides), TrainOptions)
+    assert options.encoder["freeze_statistics"] is frozen
+
+
 def test_overfitting_is_not_augmented() -> None:
     config = composed("debug=overfit")
     assert (config.augmentation.flip_probability, config.augmentation.scale) == (0.0, 0.0)
@@ -231,6 +252,34 @@ def test_a_missing_data_folder_says_what_to_do() -> None:
         ("optimizer.scheduler.factor=2.0", "[Ff]actor"),
         ("optimizer.scheduler.patience=-1", "patience"),
         ("optimizer.gradient_clip=-1.0", "gradient_clip is -1.0"),
+        ("trainer.max_epochs=-1", r"trainer\.max_epochs is -1; expected 1 or more"),
+        ("trainer.max_epochs=0", r"trainer\.max_epochs is 0"),
+        ("trainer.max_epochs=null", r"trainer\.max_epochs is None"),
+        ("+trainer.max_steps=0", r"trainer\.max_steps is 0"),
+        ("+trainer.val_check_interval=0.5", r"trainer\.val_check_interval is 0\.5; expected 1\.0"),
+        ("+trainer.val_check_interval=1", r"trainer\.val_check_interval is 1; expected 1\.0"),
+        ("+trainer.val_check_interval=1000", r"trainer\.val_check_interval is 1000"),
+        ("+trainer.overfit_batches=2", r"trainer\.overfit_batches is 2;.*debug=overfit"),
+        ("+trainer.overfit_batches=0.1", r"trainer\.overfit_batches is 0\.1"),
+        ("trainer.precision=64-true", r"trainer\.precision is '64-true'; expected 32-true, 16-mixed or bf16-mixed"),
+        ("trainer.precision=bf16-true", r"trainer\.precision is 'bf16-true'"),
+        ("trainer.precision=16-true", r"trainer\.precision is '16-true'"),
+        ("trainer.precision=64", r"trainer\.precision is 64"),
+        ("+trainer.check_val_every_n_epoch=2", r"check_val_every_n_epoch is 2, but the learning rate follows"),
+        ("+trainer.check_val_every_n_epoch=null", r"check_val_every_n_epoch is None"),
+        ("trainer.limit_val_batches=0", r"limit_val_batches is 0, but the learning rate follows"),
+        ("trainer.limit_val_batches=0.0", r"limit_val_batches is 0\.0, but the learning rate follows"),
+        ("trainer.limit_train_batches=0", r"limit_train_batches is 0"),
+        ("trainer.num_sanity_val_steps=2", r"num_sanity_val_steps is 2"),
+        ("trainer.use_distributed_sampler=true", r"use_distributed_sampler is True"),
+        ("+trainer.reload_dataloaders_every_n_epochs=1", r"reload_dataloaders_every_n_epochs is 1"),
+        ("+trainer.enable_checkpointing=false", r"enable_checkpointing is False"),
+        ("+trainer.barebones=true", r"barebones is True"),
+        ("+trainer.logger=false", r"trainer\.logger is False.*logger=wandb"),
+        ("trainer.strategy=fsdp", r"trainer\.strategy is 'fsdp'; expected auto or ddp"),
+        ("trainer.strategy=ddp_spawn", r"trainer\.strategy is 'ddp_spawn'"),
+        ("trainer.accelerator=mps", r"trainer\.accelerator is 'mps'"),
+        ("trainer.accelerator=tpu", r"trainer\.accelerator is 'tpu'"),
         ("callbacks.encoder_freeze.epochs=-1", r"callbacks.encoder_freeze.epochs is -1"),
         ("augmentation.flip_probability=2", "flip_probability"),
     ],
@@ -249,6 +298,31 @@ def test_a_wrong_value_fails_before_any_data_is_read(
     config.run_dir = str(tmp_path)
     with pytest.raises(RsnaDetError, match=message):
         run(check_config(config, TrainOptions))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("trainer.precision=bf16-mixed",),
+        ("trainer.precision=16-mixed", "trainer.strategy=ddp_find_unused_parameters_true"),
+        ("+trainer.val_check_interval=1.0", "+trainer.overfit_batches=0", "+trainer.max_steps=-1"),
+        ("+trainer.max_steps=100", "+trainer.max_time='00:01:00:00'", "trainer.limit_train_batches=1"),
+        ("optimizer=short", "+trainer.check_val_every_n_epoch=2", "trainer.limit_val_batches=0"),
+        ("debug=fast",),
+        ("debug=overfit",),
+    ],
+)
+def test_what_the_trainer_can_do_right_is_not_refused(overrides: tuple[str, ...]) -> None:
+    check_trainer(check_config(composed("data.root=somewhere", "trainer=cpu", *overrides), TrainOptions))
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_apples_gpu_is_refused_with_the_remedy(accelerator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"Apple's MPS here, which lacks float64: set `trainer=cpu`"):
+        check_accelerator({"accelerator": accelerator})
+    check_accelerator({"accelerator": "cpu"})
 
 
 def test_every_value_lives_in_one_place() -> None:

@@ -46,5 +46,11 @@ def test_an_option_without_a_role_is_refused() -> None:
 
 
 def test_the_table_knows_every_group_of_the_training_configuration() -> None:
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra", "sweep", "debug", "experiment"}
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()} - {
+        "hydra",
+        "sweep",
+        "debug",
+        "experiment",
+        "initialisation",
+    }
     assert all(role_of(group) for group in groups)

@@ -204,16 +204,29 @@ class TestFromCheckpoints:
             Detector.from_checkpoints(checkpoints, batch_size=0)
 
 
-def test_too_little_memory_of_a_gpu_is_explained(
-    checkpoints: list[Path], files: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "the GPU"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+            "this machine",
+        ),
+        (MemoryError(), "this machine"),
+    ],
+)
+def test_too_little_memory_is_explained(
+    error: BaseException, place: str, checkpoints: list[Path], files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = Detector.from_checkpoints(checkpoints, device="cpu")
 
     def full(images: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(detector._pipeline.network(0), "forward", full)
-    with pytest.raises(ResourceError, match="too little memory for a batch of 5 images at 64 px: lower batch_size"):
+    with pytest.raises(
+        ResourceError, match=f"{place} has too little memory for a batch of 5 images at 64 px: lower batch_size"
+    ):
         list(detector.predict(files))
 
 

@@ -39,7 +39,7 @@ RUNS_A_FOLD = {
     "multitask": 2,
     "negatives": 2,
     "p2": 2,
-    "pretraining": 2,
+    "pretraining": 3,
     "published": 2,
     "resolution": 2,
 }
@@ -198,7 +198,13 @@ def test_a_study_from_the_command_line(
     """One of two runs fails in its Trainer; the next start tries only that one."""
     monkeypatch.chdir(tmp_path)
     options = short_run(synthetic_root, "data.fold=0", "data.train_negatives=true")
-    arguments = ["-m", "+sweep=negatives", *options, "trainer.limit_train_batches=-1.0,1"]
+    arguments = [
+        "-m",
+        "+sweep=negatives",
+        *options,
+        "trainer.limit_train_batches=1",
+        "+trainer.limit_test_batches=-1.0,1",
+    ]
     monkeypatch.setattr(sys, "argv", ["train", *arguments, "--dry-run"])
     train.main()
     assert "2 missing" in capsys.readouterr().out
@@ -208,7 +214,7 @@ def test_a_study_from_the_command_line(
         assert done.returncode == 1
         assert "1 failed" in done.stdout, done.stderr
         assert "1 finished" in done.stdout
-        assert "limit_train_batches" in done.stdout
+        assert "limit_test_batches" in done.stdout
         assert ("is finished: nothing to do" in done.stderr) == (start == 1)
     (result,) = tmp_path.glob("studies/negatives/*/result.json")
     starts = json.loads((result.parent / "provenance.json").read_text())["starts"]

@@ -61,11 +61,46 @@ def test_seeds_repeat_and_differ_between_runs_epochs_and_devices() -> None:
     assert drawn(seed=1, epoch=2, rank=0) == drawn(seed=1, epoch=2, rank=0)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy() -> None:
+def agreeing(*, others: bool) -> SimpleNamespace:
+    """A strategy of several devices, the others of which decide alike."""
+    return SimpleNamespace(reduce_boolean_decision=lambda decision, **_: decision and others)
+
+
+def validated(images_not_finite: int) -> Any:
+    """A detector whose validation had so many images without finite outputs."""
+    return Mock(spec=DetectorModule, metrics=SimpleNamespace(images_not_finite=images_not_finite))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_train_epoch_end"])
+def test_one_step_without_a_finite_loss_ends_the_run_before_validation(bad: float, hook: str) -> None:
     watch = FiniteLoss()
-    watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(0.3)}), Detector())
-    with pytest.raises(DivergedError, match=r"epoch 0 is nan: lower `optimizer\.optimizer\.lr`"):
-        watch.on_train_epoch_end(trainer(callback_metrics={"train/loss": torch.tensor(torch.nan)}), Detector())
+    fitting = trainer(strategy=agreeing(others=True))
+    for losses in ([0.3, 0.2, 0.2], [0.3, bad, 0.2]):
+        watch.on_train_epoch_start(fitting, Detector())
+        for step, loss in enumerate(losses):
+            watch.on_train_batch_end(fitting, Detector(), {"loss": torch.tensor(loss)}, None, step)
+        if bad not in losses:
+            getattr(watch, hook)(fitting, Detector())
+    with pytest.raises(DivergedError, match=r"epoch 0 is NaN or infinite: lower `optimizer\.optimizer\.lr`"):
+        getattr(watch, hook)(fitting, Detector())
+
+
+def test_a_loss_that_is_not_finite_on_another_device_ends_the_run_on_this_one_too() -> None:
+    watch = FiniteLoss()
+    fitting = trainer(strategy=agreeing(others=False))
+    watch.on_train_batch_end(fitting, Detector(), {"loss": torch.tensor(0.3)}, None, 0)
+    with pytest.raises(DivergedError):
+        watch.on_validation_start(fitting, Detector())
+
+
+def test_outputs_that_are_not_finite_end_a_training_and_not_a_mere_validation() -> None:
+    watch = FiniteLoss()
+    watch.on_validation_epoch_end(trainer(state=SimpleNamespace(fn=TrainerFn.VALIDATING)), validated(3))
+    fitting = trainer(state=SimpleNamespace(fn=TrainerFn.FITTING))
+    watch.on_validation_epoch_end(fitting, validated(0))
+    with pytest.raises(DivergedError, match=r"outputs for 3 validation images of epoch 0 are NaN or infinite"):
+        watch.on_validation_epoch_end(fitting, validated(3))
 
 
 def test_an_encoder_frozen_for_a_negative_number_of_epochs_is_refused() -> None:

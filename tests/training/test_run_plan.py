@@ -23,6 +23,8 @@ DATA = {
     "images": pd.DataFrame(),
     "describe": lambda: "data",
     "train_dataloader": list,
+    "image_size": 64,
+    "train_boxes": torch.zeros(0, 4),
 }
 
 
@@ -35,6 +37,7 @@ def trainer(**facts: object) -> Any:
 
 def module() -> Any:
     detector = Mock(spec=DetectorModule, device=torch.device("cpu"), decoding=SimpleNamespace(max_candidates=300))
+    detector.model = torch.nn.Identity()  # not asked: no box trains
     detector.parameters.return_value = [torch.zeros(1_000_000)]
     return detector
 

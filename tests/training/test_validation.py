@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from rsna_det.structures import Detections, Losses
-from rsna_det.training.validation import ValidationMetrics
+from rsna_det.structures import Detections, HeadOutputs, Losses
+from rsna_det.training.validation import ValidationMetrics, finite_images
 
 BOX = torch.tensor([[10.0, 10, 20, 20]])
 
@@ -65,3 +65,36 @@ def test_the_global_head_is_scored_only_where_there_is_one() -> None:
 
 def test_checkpoints_hold_none_of_it() -> None:
     assert dict(counted().state_dict()) == {}
+
+
+def outputs(**changed: torch.Tensor | None) -> HeadOutputs:
+    """Of three images with four anchors."""
+    usual = {
+        "box_logits": torch.zeros(3, 4, 1),
+        "box_deltas": torch.zeros(3, 4, 4),
+        "global_logits": torch.zeros(3, 3),
+    }
+    return HeadOutputs(**(usual | changed), feature_sizes=((2, 2),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["box_logits", "box_deltas", "global_logits"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_bad_number_anywhere_marks_its_image(part: str, bad: float) -> None:
+    changed = getattr(outputs(), part).clone()
+    changed[1].view(-1)[-1] = bad
+    assert finite_images(outputs(**{part: changed})).tolist() == [True, False, True]
+    assert finite_images(outputs(global_logits=None)).tolist() == [True, True, True]
+
+
+def test_scores_of_outputs_that_are_not_finite_are_no_numbers() -> None:
+    metrics = counted()
+    metrics.update_outputs(outputs())
+    assert metrics.compute()["map"].item() == 1.0
+    broken = counted()
+    broken.update_outputs(outputs(box_logits=torch.full((3, 4, 1), math.nan)))
+    broken.update_outputs(outputs())
+    values = broken.compute()
+    assert broken.images_not_finite == 3
+    assert all(values[name].isnan() for name in ("map", "map_best", "cut_best"))
+    broken.reset()
+    assert broken.images_not_finite == 0
