@@ -157,7 +157,7 @@ def _build(encoder: str, setting: ProfileSetting) -> MultiTaskRetinaNet:
 
 def _any_loss(outputs: HeadOutputs) -> torch.Tensor:
     """A scalar that sends gradients into every output; its own cost is nothing beside the network's."""
-    loss = outputs.box_logits.square().mean() + outputs.box_deltas.square().mean()
+    loss = outputs.box_logits.square().mean() + outputs.box_deltas.dense().square().mean()
     return loss if outputs.global_logits is None else loss + outputs.global_logits.square().mean()
 
 

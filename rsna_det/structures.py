@@ -5,6 +5,7 @@ tensors with a boolean mask. "Network pixels" are pixels of the padded square im
 pixels" those of the radiograph on disk (1024 x 1024 in the challenge). Boxes are always ``x1, y1, x2, y2``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
@@ -98,19 +99,59 @@ class Batch:
         return replace(self, **mapped)
 
 
+class BoxDeltas(ABC):
+    """The box of every anchor relative to it, as :mod:`rsna_det.boxes.coding` encodes it.
+
+    Only some anchors' boxes are ever needed, the positive ones' in training and the candidates' in prediction, and a
+    network computes a third of its operations for all of them.
+    """
+
+    @abstractmethod
+    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+        """The boxes of some anchors, on the device of the indices.
+
+        Args:
+            image: number of the image within the batch.
+            anchor: number of the anchor.
+        """
+
+    @abstractmethod
+    def dense(self) -> Float[Tensor, "batch anchors 4"]:
+        """The boxes of all anchors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseDeltas(BoxDeltas):
+    """Boxes that are there for all anchors.
+
+    Attributes:
+        values: relative to each anchor.
+    """
+
+    values: Float[Tensor, "batch anchors 4"]
+
+    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+        """See :meth:`BoxDeltas.at`."""
+        return self.values[image, anchor]
+
+    def dense(self) -> Float[Tensor, "batch anchors 4"]:
+        """See :meth:`BoxDeltas.dense`."""
+        return self.values
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeadOutputs:
     """The network's outputs for every anchor and for the whole image, before decoding.
 
     Attributes:
         box_logits: logit of an opacity at the anchor.
-        box_deltas: box relative to its anchor, as :mod:`rsna_det.boxes.coding` encodes it.
+        box_deltas: box relative to its anchor.
         global_logits: logits of the three categories; None without the global head.
         feature_sizes: height and width of each pyramid level's map, finest first, from which the anchors are laid out.
     """
 
     box_logits: Float[Tensor, "batch anchors 1"]
-    box_deltas: Float[Tensor, "batch anchors 4"]
+    box_deltas: BoxDeltas
     global_logits: Float[Tensor, "batch 3"] | None
     feature_sizes: tuple[tuple[int, int], ...]
 

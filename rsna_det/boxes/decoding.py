@@ -16,7 +16,7 @@ from torchvision.ops import nms
 from rsna_det.boxes.coding import decode
 from rsna_det.boxes.geometry import area, clip
 from rsna_det.errors import InvalidValueError
-from rsna_det.structures import Candidates, Detections, HeadOutputs
+from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,8 @@ def candidates(
 ) -> Candidates:
     """Decode the highest-scoring anchors of each image into boxes in source pixels.
 
-    Equal scores keep the order of the anchors. A box without area inside the radiograph is no candidate.
+    Equal scores keep the order of the anchors. A box without area inside the radiograph is no candidate; one that is
+    not finite is, and is NaN.
 
     Args:
         outputs: of the network.
@@ -102,14 +103,27 @@ def candidates(
         score_floor: as in :class:`DecodingSettings`.
         max_candidates: likewise.
     """
-    scores = outputs.box_logits.squeeze(-1).float().sigmoid()
-    above_floor = scores > score_floor
-    top_scores, top = _top_in_anchor_order(scores, min(max_candidates, scores.shape[1]))
-    deltas = outputs.box_deltas.float().gather(1, top[..., None].expand(-1, -1, 4))
+    scores, above_floor, top = _best_anchors(outputs, score_floor=score_floor, max_candidates=max_candidates)
+    kept = above_floor.gather(1, top)
+    image, place = kept.nonzero(as_tuple=True)
+    deltas = anchors.new_zeros(*top.shape, 4)
+    deltas[image, place] = outputs.box_deltas.at(image=image, anchor=top[image, place]).to(deltas)
     to_source = (source_sizes.amax(dim=1) / image_size)[:, None, None]
     boxes = clip(decode(deltas=deltas, anchors=anchors[top]) * to_source, source_sizes)
-    mask = above_floor.gather(1, top) & (area(boxes) > 0)
-    return _compact(boxes, top_scores, mask, above_floor.sum(dim=1))
+    # Clipping would hide infinity.
+    boxes = boxes.where(deltas.isfinite().all(dim=-1, keepdim=True), torch.nan)
+    mask = kept & ~(area(boxes) <= 0)
+    return _compact(boxes, scores.gather(1, top), mask, above_floor.sum(dim=1))
+
+
+def candidate_deltas(outputs: HeadOutputs, *, score_floor: float, max_candidates: int) -> DenseDeltas:
+    """The boxes of the anchors that :func:`candidates` decodes with the same numbers; 0 at all others."""
+    _, above_floor, top = _best_anchors(outputs, score_floor=score_floor, max_candidates=max_candidates)
+    image, place = above_floor.gather(1, top).nonzero(as_tuple=True)
+    anchor = top[image, place]
+    values = outputs.box_logits.new_zeros(*above_floor.shape, 4)
+    values[image, anchor] = outputs.box_deltas.at(image=image, anchor=anchor).to(values)
+    return DenseDeltas(values=values)
 
 
 def detections(
@@ -148,14 +162,19 @@ def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, 
     ]
 
 
-def _top_in_anchor_order(
-    scores: Float[Tensor, "batch anchors"], count: int
-) -> tuple[Float[Tensor, "batch count"], Int[Tensor, "batch count"]]:
-    """The highest scores in descending order, ties by the anchor's number (``topk`` alone leaves them open)."""
+def _best_anchors(
+    outputs: HeadOutputs, *, score_floor: float, max_candidates: int
+) -> tuple[Float[Tensor, "batch anchors"], Bool[Tensor, "batch anchors"], Int[Tensor, "batch top"]]:
+    """All scores, which of them are above the floor, and the anchors of the highest."""
+    scores = outputs.box_logits.squeeze(-1).float().sigmoid()
+    return scores, scores > score_floor, _top_in_anchor_order(scores, min(max_candidates, scores.shape[1]))
+
+
+def _top_in_anchor_order(scores: Float[Tensor, "batch anchors"], count: int) -> Int[Tensor, "batch count"]:
+    """The anchors of the highest scores, descending; ties by the anchor's number (``topk`` alone leaves them open)."""
     # Distinct float32 scores differ by a factor of 6e-8 or more, so 200,000 steps of 1e-13 only break ties.
     order = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float64)
-    top = (scores.double() * (1 - 1e-13 * order)).topk(count, dim=1).indices
-    return scores.gather(1, top), top
+    return (scores.double() * (1 - 1e-13 * order)).topk(count, dim=1).indices
 
 
 def _compact(

@@ -1,26 +1,33 @@
 """Head outputs of several members -> one, per anchor and before decoding (paper, section 7, figure 9)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rsna_det.errors import ConfigError
-from rsna_det.structures import HeadOutputs
+from rsna_det.structures import BoxDeltas, HeadOutputs
 
+_MARGIN = 1e-3
 LOW, HIGH = 0.2, 0.8
 """The percentiles of the members' box sizes whose distance is their spread (paper, section 6)."""
 
 
-def combine(members: Sequence[HeadOutputs]) -> HeadOutputs:
+def combine(members: Sequence[HeadOutputs], *, score_floor: float = 0.0) -> HeadOutputs:
     """The mean of several members' outputs for the same batch.
 
     Box scores and global classes are averaged as probabilities, box deltas as they are; all in float64 and rounded
     once, so that one member, or several equal ones, give that member's box outputs bit for bit. A member without the
     global head is left out of the global class.
+
+    Args:
+        members: outputs of each.
+        score_floor: an anchor that no member scores higher keeps the highest of its members' logits in place of their
+            mean: neither makes it a candidate, and such anchors are nearly all of them.
 
     Raises:
         ConfigError: if the members' feature maps differ.
@@ -30,8 +37,8 @@ def combine(members: Sequence[HeadOutputs]) -> HeadOutputs:
     first = members[0]
     known = [member.global_logits for member in members if member.global_logits is not None]
     return HeadOutputs(
-        box_logits=_over_members(_logit_of_mean, [member.box_logits for member in members]),
-        box_deltas=_over_members(lambda deltas: deltas.mean(dim=0), [member.box_deltas for member in members]),
+        box_logits=_mean_logits([member.box_logits for member in members], score_floor=score_floor),
+        box_deltas=_MeanDeltas([member.box_deltas for member in members]),
         global_logits=_over_members(_log_of_mean, known) if known else None,
         feature_sizes=first.feature_sizes,
     )
@@ -55,15 +62,42 @@ def with_percentile_sizes(combined: HeadOutputs, *, members: Sequence[HeadOutput
     if not size_scale >= 0:
         raise ValueError(f"got a size_scale of {size_scale}; expected 0 or more")
     _check_alike([combined, *members])
+    return replace(
+        combined, box_deltas=_PercentileDeltas([member.box_deltas for member in members], size_scale=size_scale)
+    )
 
-    def shrink(sizes: Tensor) -> Tensor:
+
+class _MeanDeltas(BoxDeltas):
+    """The mean over members, computed where it is asked for."""
+
+    def __init__(self, members: Sequence[BoxDeltas]) -> None:
+        self.members = tuple(members)
+
+    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+        return self._combined(torch.stack([member.at(image=image, anchor=anchor) for member in self.members]))
+
+    def dense(self) -> Float[Tensor, "batch anchors 4"]:
+        # Image by image, to bound the memory.
+        per_image = zip(*(member.dense() for member in self.members), strict=True)
+        return torch.stack([self._combined(torch.stack(members)) for members in per_image])
+
+    def _combined(self, deltas: Float[Tensor, "members anchors 4"]) -> Float[Tensor, "anchors 4"]:
+        return deltas.double().mean(dim=0).float()
+
+
+class _PercentileDeltas(_MeanDeltas):
+    """The mean place, and a size by the percentile rule."""
+
+    def __init__(self, members: Sequence[BoxDeltas], *, size_scale: float) -> None:
+        super().__init__(members)
+        self.size_scale = size_scale
+
+    def _combined(self, deltas: Float[Tensor, "members anchors 4"]) -> Float[Tensor, "anchors 4"]:
         # torch.quantile is limited to 16 million numbers.
-        in_order = sizes.sort(dim=0).values
+        in_order = deltas[..., 2:].double().sort(dim=0).values
         low, high = _percentile(in_order, LOW), _percentile(in_order, HIGH)
-        return low + (low - high) * size_scale
-
-    sizes = _over_members(shrink, [member.box_deltas[..., 2:] for member in members])
-    return replace(combined, box_deltas=torch.cat([combined.box_deltas[..., :2], sizes], dim=-1))
+        sizes = (low + (low - high) * self.size_scale).float()
+        return torch.cat([super()._combined(deltas)[:, :2], sizes], dim=-1)
 
 
 def _check_alike(members: Sequence[HeadOutputs]) -> None:
@@ -77,10 +111,10 @@ def _check_alike(members: Sequence[HeadOutputs]) -> None:
                 "members of an ensemble must share their anchors, so combine checkpoints of the same image size, "
                 "pyramid levels and strides"
             )
-        if member.box_deltas.shape != first.box_deltas.shape:
+        if member.box_logits.shape != first.box_logits.shape:
             raise ValueError(
-                f"member {number} has outputs of shape {tuple(member.box_deltas.shape)}, the first of "
-                f"{tuple(first.box_deltas.shape)}: run all members on the same batch"
+                f"member {number} has outputs of shape {tuple(member.box_logits.shape)}, the first of "
+                f"{tuple(first.box_logits.shape)}: run all members on the same batch"
             )
 
 
@@ -91,7 +125,24 @@ def _over_members(
     return torch.stack([function(torch.stack(image).double()).float() for image in zip(*values, strict=True)])
 
 
-def _logit_of_mean(logits: Float[Tensor, "members anchors numbers"]) -> Float[Tensor, "anchors numbers"]:
+def _mean_logits(
+    members: Sequence[Float[Tensor, "batch anchors 1"]], *, score_floor: float
+) -> Float[Tensor, "batch anchors 1"]:
+    """The logits of the mean probabilities, where these can be above the floor."""
+    highest = members[0]
+    for member in members[1:]:
+        highest = highest.maximum(member)
+    # With a margin for the rounding of scores and logits.
+    lowest_logit = math.log(score_floor / (1 - score_floor)) - _MARGIN if 0 < score_floor < 1 else -math.inf
+    chosen = highest >= lowest_logit
+    if chosen.all():
+        return _over_members(_logit_of_mean, members)
+    found = highest.clone()
+    found[chosen] = _logit_of_mean(torch.stack([member[chosen] for member in members]).double()).float()
+    return found
+
+
+def _logit_of_mean(logits: Float[Tensor, "members ..."]) -> Float[Tensor, "..."]:
     """The logit of the mean probability, by logarithms: probabilities near 0 or 1 lose digits."""
     mean = logsigmoid(logits).logsumexp(dim=0) - logsigmoid(-logits).logsumexp(dim=0)
     # Cancellation near 0 would change the last bits of equal members.

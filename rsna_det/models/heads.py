@@ -1,17 +1,21 @@
 """The three heads: box class and box regression on every level of the pyramid, global class on C5."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rsna_det.boxes.anchors import ANCHORS_PER_CELL
 from rsna_det.errors import InvalidValueError
 from rsna_det.models.pyramid import init_convolutions
-from rsna_det.structures import Category
+from rsna_det.models.windows import windows_around
+from rsna_det.structures import BoxDeltas, Category
 
 PRIOR = 0.01
 """Score of every anchor before training, so that negatives do not dominate the first steps (focal loss)."""
@@ -69,6 +73,122 @@ class BoxRegressionHead(BoxHead):
 
     def __init__(self, *, width: int) -> None:
         super().__init__(width=width, outputs=4, dropout=0.0)
+
+    def at(
+        self,
+        pyramid: Sequence[Float[Tensor, "batch width _ _"]],
+        *,
+        image: Int[Tensor, " wanted"],
+        anchor: Int[Tensor, " wanted"],
+    ) -> Float[Tensor, "wanted 4"]:
+        """The outputs of some anchors alone: those of :meth:`forward`, from windows around the anchors' cells.
+
+        Every parameter has a gradient, of zero where no anchor is wanted: distributed training waits for it.
+
+        Args:
+            pyramid: the levels' maps.
+            image: number of the image within the batch.
+            anchor: number of the anchor, in the order of :meth:`forward`.
+        """
+        crops = list(_crops(pyramid, image=image.cpu().numpy(), anchor=anchor.cpu().numpy()))
+        if not crops:
+            # A convolution of no image costs nothing.
+            nothing: Tensor = self.last(self.tower(pyramid[-1][:0]))
+            return nothing.reshape(0, self.outputs)
+        same_size: dict[tuple[int, ...], list[_Crop]] = {}
+        for crop in crops:
+            same_size.setdefault(tuple(crop.features.shape), []).append(crop)
+        found = torch.cat([self._at_places(group) for group in same_size.values()])
+        order = np.concatenate([crop.wanted for group in same_size.values() for crop in group])
+        return found[torch.from_numpy(np.argsort(order)).to(found.device)].to(image.device)
+
+    def _at_places(self, crops: Sequence["_Crop"]) -> Float[Tensor, "wanted 4"]:
+        """The outputs at the places of crops of one size, crop by crop."""
+        maps = self.last(self.tower(torch.stack([crop.features for crop in crops])))
+        outputs = maps.unflatten(1, (ANCHORS_PER_CELL, self.outputs))
+        number = np.repeat(np.arange(len(crops)), [len(crop.wanted) for crop in crops])
+        places = np.concatenate([crop.places for crop in crops], axis=1)
+        crop, within, row, column = torch.from_numpy(np.stack([number, *places])).to(maps.device)
+        found: Tensor = outputs[crop, within, :, row, column]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Crop:
+    """A window of one image's map.
+
+    Attributes:
+        features: what the map has there.
+        wanted: positions of its anchors among all that are wanted.
+        places: number within the cell, row and column of each, counted within the window.
+    """
+
+    features: Float[Tensor, "width _ _"]
+    wanted: Int[np.ndarray, " own"]
+    places: Int[np.ndarray, "3 own"]
+
+
+def _crops(
+    pyramid: Sequence[Float[Tensor, "batch width _ _"]],
+    *,
+    image: Int[np.ndarray, " wanted"],
+    anchor: Int[np.ndarray, " wanted"],
+) -> Iterator[_Crop]:
+    """The windows around the wanted anchors' cells, of all levels and images."""
+    cell, within = np.divmod(anchor, ANCHORS_PER_CELL)
+    first = 0
+    for level in pyramid:
+        height, width = level.shape[-2:]
+        rows, columns = np.divmod(cell - first, width)
+        on_level = (cell >= first) & (cell < first + height * width)
+        for number in np.unique(image[on_level]).tolist():
+            own = np.flatnonzero(on_level & (image == number))
+            for window in windows_around(rows[own], columns[own], height=height, width=width):
+                wanted = own[window.cells]
+                yield _Crop(
+                    features=level[number].narrow(1, window.top, window.height).narrow(2, window.left, window.width),
+                    wanted=wanted,
+                    places=np.stack([within[wanted], rows[wanted] - window.top, columns[wanted] - window.left]),
+                )
+        first += height * width
+
+
+class RegressedDeltas(BoxDeltas):
+    """Boxes that the regression head computes where they are asked for, exactly as for all anchors at once.
+
+    Args:
+        head: of the network.
+        pyramid: the maps of a batch.
+    """
+
+    def __init__(self, *, head: BoxRegressionHead, pyramid: Sequence[Float[Tensor, "batch width _ _"]]) -> None:
+        self.head = head
+        self.pyramid = tuple(pyramid)
+        self._device = self.pyramid[0].device.type
+        # They may be asked for outside the block of mixed precision in which the network ran.
+        self._mixed = torch.get_autocast_dtype(self._device) if _is_mixed(self._device) else None
+
+    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+        """See :meth:`BoxDeltas.at`."""
+        with self._precision():
+            return at_least_float32(self.head.at(self.pyramid, image=image, anchor=anchor))
+
+    def dense(self) -> Float[Tensor, "batch anchors 4"]:
+        """See :meth:`BoxDeltas.dense`."""
+        with self._precision():
+            return at_least_float32(self.head(self.pyramid))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._mixed is None else torch.autocast(self._device, dtype=self._mixed)
+
+
+def _is_mixed(device: str) -> bool:
+    return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class GlobalHead(nn.Module):

@@ -6,7 +6,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from rsna_det.models.encoder import Encoder
-from rsna_det.models.heads import BoxClassHead, BoxRegressionHead, GlobalHead
+from rsna_det.models.heads import BoxClassHead, BoxRegressionHead, GlobalHead, RegressedDeltas, at_least_float32
 from rsna_det.models.pyramid import FeaturePyramid
 from rsna_det.structures import HeadOutputs
 
@@ -53,12 +53,15 @@ class MultiTaskRetinaNet(nn.Module):
         self.global_head = head
 
     def forward(self, images: UInt8[Tensor, "batch 1 side side"]) -> HeadOutputs:
-        """Outputs of every anchor and of the whole image for grey radiographs, in float32 at any precision."""
+        """Outputs of every anchor and of the whole image for grey radiographs, in float32 at any lower precision.
+
+        The boxes are computed where somebody asks for them; the outputs hold the pyramid until then.
+        """
         features = self.encoder(images)
         pyramid = self.pyramid(features)
         return HeadOutputs(
-            box_logits=self.box_class_head(pyramid).float(),
-            box_deltas=self.box_regression_head(pyramid).float(),
-            global_logits=None if self.global_head is None else self.global_head(features[-1]).float(),
+            box_logits=at_least_float32(self.box_class_head(pyramid)),
+            box_deltas=RegressedDeltas(head=self.box_regression_head, pyramid=pyramid),
+            global_logits=None if self.global_head is None else at_least_float32(self.global_head(features[-1])),
             feature_sizes=tuple((level.shape[-2], level.shape[-1]) for level in pyramid),
         )

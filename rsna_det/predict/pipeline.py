@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from rsna_det.boxes.anchors import pyramid_anchors
-from rsna_det.boxes.decoding import candidates
+from rsna_det.boxes.decoding import candidate_deltas, candidates
 from rsna_det.config.memory import lack_of_memory
 from rsna_det.data.cache.decoding_pool import Square
 from rsna_det.errors import ResourceError
@@ -24,7 +24,7 @@ from rsna_det.models.ensemble import combine, with_percentile_sizes
 from rsna_det.predict.ensemble_point import uses_percentiles
 from rsna_det.predict.members import Member, load_model
 from rsna_det.predict.plan import BOXES, LOADING, NETWORK, Timings
-from rsna_det.structures import Candidates, Detections, HeadOutputs
+from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,16 +138,27 @@ class Pipeline:
         on_cpu = replace(
             found,
             box_logits=found.box_logits.cpu(),
-            box_deltas=found.box_deltas.cpu(),
+            box_deltas=self._deltas(found),
             global_logits=None if found.global_logits is None else found.global_logits.cpu(),
         )
         self.timings.add(NETWORK, time.perf_counter() - started, len(images.ids))
         return on_cpu
 
+    def _deltas(self, outputs: HeadOutputs) -> DenseDeltas:
+        """The boxes on the CPU: of one member those that it can detect, of several members those of all anchors.
+
+        Which anchors an ensemble detects is known only when all members have seen the image, each after the other;
+        their pyramids would take seven times the memory of their boxes until then.
+        """
+        if len(self.members) > 1:
+            return DenseDeltas(values=outputs.box_deltas.dense().cpu())
+        known = candidate_deltas(outputs, score_floor=self.point.score_floor, max_candidates=self.point.max_candidates)
+        return DenseDeltas(values=known.values.cpu())
+
     def decode(self, images: Images, outputs: Sequence[HeadOutputs]) -> Predicted:
         """The prediction for a batch from every member's outputs, in the members' order."""
         started = time.perf_counter()
-        mean = combine(outputs)
+        mean = combine(outputs, score_floor=self.point.score_floor)
         percentile = None
         if self._makes_percentiles:
             smaller = with_percentile_sizes(mean, members=outputs, size_scale=self.point.size_scale)

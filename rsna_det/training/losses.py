@@ -8,7 +8,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from rsna_det.boxes.coding import encode
 from rsna_det.errors import InvalidValueError
-from rsna_det.structures import AnchorTargets, HeadOutputs, Losses
+from rsna_det.structures import AnchorTargets, BoxDeltas, HeadOutputs, Losses
 
 LOSS_NAMES = ("box_class", "box_regression", "global_class")
 """The fields of :class:`~rsna_det.structures.Losses`."""
@@ -28,7 +28,7 @@ def image_losses(
 ) -> Losses:
     """The three unweighted losses of each image, with the published code's numbers.
 
-    In float32 at any precision of the outputs. An image without boxes has only negative anchors: it adds to the
+    An image without boxes has only negative anchors: it adds to the
     box-class loss (paper, section 4.1) and has a regression loss of 0.
 
     Args:
@@ -39,9 +39,9 @@ def image_losses(
         categories: number of each image's category.
     """
     return Losses(
-        box_class=_box_class_loss(outputs.box_logits.squeeze(-1).float(), targets),
+        box_class=_box_class_loss(outputs.box_logits.squeeze(-1), targets),
         box_regression=_box_regression_loss(outputs.box_deltas, targets, anchors, boxes),
-        global_class=_global_class_loss(outputs.global_logits, categories, like=outputs.box_deltas),
+        global_class=_global_class_loss(outputs.global_logits, categories, like=outputs.box_logits),
     )
 
 
@@ -54,7 +54,7 @@ def _box_class_loss(logits: Float[Tensor, "batch anchors"], targets: AnchorTarge
 
 
 def _box_regression_loss(
-    deltas: Float[Tensor, "batch anchors 4"],
+    deltas: BoxDeltas,
     targets: AnchorTargets,
     anchors: Float[Tensor, "anchors 4"],
     boxes: Float[Tensor, "batch boxes 4"],
@@ -62,9 +62,10 @@ def _box_regression_loss(
     """Smooth L1 averaged over an image's positive anchors and their four coordinates, 0 where there are none."""
     image, anchor = (targets.labels == 1).nonzero(as_tuple=True)
     wanted = encode(boxes=boxes[image, targets.box_index[image, anchor]], anchors=anchors[anchor])
-    losses = smooth_l1_loss(deltas[image, anchor].float(), wanted, beta=SMOOTH_L1_BETA, reduction="none").mean(dim=1)
-    positives = torch.bincount(image, minlength=len(deltas)).clamp(min=1)
-    return losses.new_zeros(len(deltas)).index_add(0, image, losses) / positives
+    predicted = deltas.at(image=image, anchor=anchor)
+    losses = smooth_l1_loss(predicted, wanted.to(predicted), beta=SMOOTH_L1_BETA, reduction="none").mean(dim=1)
+    positives = torch.bincount(image, minlength=len(boxes)).clamp(min=1)
+    return losses.new_zeros(len(boxes)).index_add(0, image, losses) / positives
 
 
 def _global_class_loss(
@@ -72,7 +73,7 @@ def _global_class_loss(
 ) -> Float[Tensor, " batch"]:
     if logits is None:
         return torch.zeros(len(categories), device=like.device)
-    return cross_entropy(logits.float(), categories, reduction="none")
+    return cross_entropy(logits, categories, reduction="none")
 
 
 class MultiTaskLoss:

@@ -69,7 +69,7 @@ class DetectorModule(LightningModule):
             image_size=image_size,
             feature_sizes=outputs.feature_sizes,
             levels=self.model.levels,  # type: ignore[arg-type]
-            device=outputs.box_deltas.device,
+            device=outputs.box_logits.device,
         )
 
     def detections_before_cut(self, candidates: Candidates) -> list[Detections]:
@@ -113,7 +113,6 @@ class DetectorModule(LightningModule):
     ) -> ValidationOutput:
         """Add a batch to the metrics, and hand its candidates to the callbacks."""
         outputs = self(batch.images)
-        self.metrics.update_outputs(outputs)
         losses = self.losses(batch, outputs)
         self.metrics.update_losses(losses, total=self.loss(losses))
         kept = candidates(
@@ -124,6 +123,7 @@ class DetectorModule(LightningModule):
             score_floor=self.decoding.score_floor,
             max_candidates=self.decoding.max_candidates,
         )
+        self.metrics.update_outputs(outputs, kept)
         truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
         self.metrics.update_map(self.detections_before_cut(kept), truths)
         probabilities = None if outputs.global_logits is None else outputs.global_logits.float().softmax(dim=1)

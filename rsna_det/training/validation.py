@@ -29,9 +29,9 @@ class ValidationOutput:
     probabilities: Float[Tensor, "batch 3"] | None
 
 
-def finite_images(outputs: HeadOutputs) -> Bool[Tensor, " batch"]:
-    """For which images all outputs of the network are finite."""
-    parts = [outputs.box_logits, outputs.box_deltas, outputs.global_logits]
+def finite_images(outputs: HeadOutputs, candidates: Candidates) -> Bool[Tensor, " batch"]:
+    """For which images all outputs of the network and all boxes made of them are finite."""
+    parts = [outputs.box_logits, candidates.boxes, outputs.global_logits]
     return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
 
 
@@ -53,9 +53,9 @@ class ValidationMetrics(nn.Module):
         self.opacity_share = MeanMetric()
         self.not_finite = SumMetric()
 
-    def update_outputs(self, outputs: HeadOutputs) -> None:
-        """Count the images for which the network's outputs hold NaN or infinity."""
-        self.not_finite.update((~finite_images(outputs)).sum())
+    def update_outputs(self, outputs: HeadOutputs, candidates: Candidates) -> None:
+        """Count the images for which the network's outputs, or the boxes made of them, hold NaN or infinity."""
+        self.not_finite.update((~finite_images(outputs, candidates)).sum())
 
     def update_losses(self, losses: Losses, *, total: Float[Tensor, ""]) -> None:
         """Count a batch's losses.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rsna_det.boxes.decoding import candidates, detections
-from rsna_det.structures import Candidates, HeadOutputs
+from rsna_det.structures import Candidates, DenseDeltas, HeadOutputs
 from tests.oracles import decoding as oracle
 from tests.oracles.cases import integer_boxes, near_boxes, real_boxes
 from tests.properties import examples
@@ -36,7 +36,7 @@ class Heads:
     def found(self, **settings: float) -> Candidates:
         outputs = HeadOutputs(
             box_logits=torch.from_numpy(self.logits.astype(np.float32))[:, :, None],
-            box_deltas=torch.from_numpy(self.deltas.astype(np.float32)),
+            box_deltas=DenseDeltas(values=torch.from_numpy(self.deltas.astype(np.float32))),
             global_logits=None,
             feature_sizes=((1, len(self.anchors) // 9),),
         )

@@ -44,4 +44,8 @@ def wake(model: MultiTaskRetinaNet) -> None:
 
 def any_loss(outputs: HeadOutputs) -> Tensor:
     assert outputs.global_logits is not None
-    return outputs.box_logits.square().mean() + outputs.box_deltas.square().mean() + outputs.global_logits.exp().mean()
+    return (
+        outputs.box_logits.square().mean()
+        + outputs.box_deltas.dense().square().mean()
+        + outputs.global_logits.exp().mean()
+    )

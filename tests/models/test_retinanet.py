@@ -32,7 +32,7 @@ def test_image_sizes(side: int, name: str) -> None:
         outputs = model(grey_images(side=side, batch=2))
     anchors = pyramid_anchors(image_size=side, feature_sizes=outputs.feature_sizes, levels=model.levels)
     assert outputs.box_logits.shape == (2, len(anchors), 1)
-    assert outputs.box_deltas.shape == (2, len(anchors), 4)
+    assert outputs.box_deltas.dense().shape == (2, len(anchors), 4)
     assert outputs.global_logits is not None
     assert outputs.global_logits.shape == (2, 3)
     assert len(outputs.feature_sizes) == 6
@@ -54,7 +54,7 @@ def test_configurations_at_512_pixels(config: str, width: int, anchors: int) -> 
     model = from_config(config).to("meta").eval()
     outputs = model(torch.empty(1, 1, 512, 512, dtype=torch.uint8, device="meta"))
     assert outputs.box_logits.shape == (1, anchors, 1)
-    assert outputs.box_deltas.shape == (1, anchors, 4)
+    assert outputs.box_deltas.dense().shape == (1, anchors, 4)
     assert model.box_class_head.last.in_channels == width
     assert (outputs.global_logits is None) is (config == "without_global")
     assert outputs.feature_sizes == tuple((512 // 2**level,) * 2 for level in model.levels)
@@ -87,13 +87,13 @@ def test_copies_are_the_same_and_independent(name: str) -> None:
     buffer.seek(0)
     stored = torch.load(buffer, weights_only=False)
     with torch.no_grad():
-        wanted = model(images)
+        wanted = model(images).box_deltas.dense()
         for other in (copied, stored):
-            assert torch.equal(other(images).box_deltas, wanted.box_deltas)
+            assert torch.equal(other(images).box_deltas.dense(), wanted)
         for parameter in copied.encoder.parameters():
             parameter.zero_()
-        assert torch.equal(model(images).box_deltas, wanted.box_deltas)
-        assert not torch.equal(copied(images).box_deltas, wanted.box_deltas)
+        assert torch.equal(model(images).box_deltas.dense(), wanted)
+        assert not torch.equal(copied(images).box_deltas.dense(), wanted)
 
 
 def test_images_of_a_batch_do_not_mix() -> None:
@@ -101,8 +101,8 @@ def test_images_of_a_batch_do_not_mix() -> None:
     wake(model)
     images = grey_images(side=64, batch=3)
     with torch.no_grad():
-        together = model(images).box_deltas
-        alone = torch.cat([model(images[i : i + 1]).box_deltas for i in range(3)])
+        together = model(images).box_deltas.dense()
+        alone = torch.cat([model(images[i : i + 1]).box_deltas.dense() for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
@@ -111,7 +111,7 @@ def test_mixed_precision_gives_float32() -> None:
     wake(model)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = model(grey_images(side=64))
-    assert outputs.box_logits.dtype == outputs.box_deltas.dtype == torch.float32
+    assert outputs.box_logits.dtype == outputs.box_deltas.dense().dtype == torch.float32
     assert outputs.global_logits is not None
     assert outputs.global_logits.dtype == torch.float32
 

@@ -49,9 +49,9 @@ def test_weights_that_the_last_step_made_nan_have_no_score(
     """All losses of the epoch are finite, the outputs in validation are not."""
     finite = ValidationMetrics.update_outputs
 
-    def update(self: ValidationMetrics, outputs: object) -> None:
-        outputs.box_deltas[0, 0, 0] = torch.nan  # type: ignore[attr-defined]
-        finite(self, outputs)  # type: ignore[arg-type]
+    def update(self: ValidationMetrics, outputs: object, candidates: object) -> None:
+        outputs.box_logits[0, 0] = torch.nan  # type: ignore[attr-defined]
+        finite(self, outputs, candidates)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ValidationMetrics, "update_outputs", update)
     with pytest.raises(DivergedError, match=r"outputs for 2 validation images of epoch 0 are NaN or infinite"):

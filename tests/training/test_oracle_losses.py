@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rsna_det.structures import AnchorTargets, HeadOutputs, Losses
+from rsna_det.structures import AnchorTargets, DenseDeltas, HeadOutputs, Losses
 from rsna_det.training.losses import MultiTaskLoss, image_losses
 from tests.oracles import losses as oracle
 from tests.oracles.cases import integer_boxes
@@ -37,7 +37,7 @@ class Case:
     def found(self, *, logits: Tensor | None = None, deltas: Tensor | None = None) -> Losses:
         outputs = HeadOutputs(
             box_logits=torch.from_numpy(self.logits) if logits is None else logits,
-            box_deltas=torch.from_numpy(self.deltas) if deltas is None else deltas,
+            box_deltas=DenseDeltas(values=torch.from_numpy(self.deltas) if deltas is None else deltas),
             global_logits=None if self.global_logits is None else torch.from_numpy(self.global_logits),
             feature_sizes=((1, CELLS),),
         )

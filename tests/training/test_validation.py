@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rsna_det.structures import Detections, HeadOutputs, Losses
+from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs, Losses
 from rsna_det.training.validation import ValidationMetrics, finite_images
 
 BOX = torch.tensor([[10.0, 10, 20, 20]])
@@ -69,30 +69,42 @@ def test_checkpoints_hold_none_of_it() -> None:
 
 def outputs(**changed: torch.Tensor | None) -> HeadOutputs:
     """Of three images with four anchors."""
-    usual = {
-        "box_logits": torch.zeros(3, 4, 1),
-        "box_deltas": torch.zeros(3, 4, 4),
-        "global_logits": torch.zeros(3, 3),
-    }
-    return HeadOutputs(**(usual | changed), feature_sizes=((2, 2),))  # type: ignore[arg-type]
+    usual = {"box_logits": torch.zeros(3, 4, 1), "global_logits": torch.zeros(3, 3)}
+    deltas = DenseDeltas(values=torch.zeros(3, 4, 4))
+    return HeadOutputs(**(usual | changed), box_deltas=deltas, feature_sizes=((2, 2),))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("part", ["box_logits", "box_deltas", "global_logits"])
+def boxes(values: torch.Tensor | None = None) -> Candidates:
+    """Two candidates of each of the images."""
+    return Candidates(
+        boxes=torch.zeros(3, 2, 4) if values is None else values,
+        scores=torch.zeros(3, 2),
+        mask=torch.ones(3, 2, dtype=torch.bool),
+        counts_before_cap=torch.full((3,), 2),
+    )
+
+
+@pytest.mark.parametrize("part", ["box_logits", "boxes", "global_logits"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_one_bad_number_anywhere_marks_its_image(part: str, bad: float) -> None:
-    changed = getattr(outputs(), part).clone()
+    changed = (boxes().boxes if part == "boxes" else getattr(outputs(), part)).clone()
     changed[1].view(-1)[-1] = bad
-    assert finite_images(outputs(**{part: changed})).tolist() == [True, False, True]
-    assert finite_images(outputs(global_logits=None)).tolist() == [True, True, True]
+    found = (
+        finite_images(outputs(), boxes(changed))
+        if part == "boxes"
+        else finite_images(outputs(**{part: changed}), boxes())
+    )
+    assert found.tolist() == [True, False, True]
+    assert finite_images(outputs(global_logits=None), boxes()).tolist() == [True, True, True]
 
 
 def test_scores_of_outputs_that_are_not_finite_are_no_numbers() -> None:
     metrics = counted()
-    metrics.update_outputs(outputs())
+    metrics.update_outputs(outputs(), boxes())
     assert metrics.compute()["map"].item() == 1.0
     broken = counted()
-    broken.update_outputs(outputs(box_logits=torch.full((3, 4, 1), math.nan)))
-    broken.update_outputs(outputs())
+    broken.update_outputs(outputs(box_logits=torch.full((3, 4, 1), math.nan)), boxes())
+    broken.update_outputs(outputs(), boxes())
     values = broken.compute()
     assert broken.images_not_finite == 3
     assert all(values[name].isnan() for name in ("map", "map_best", "cut_best"))
