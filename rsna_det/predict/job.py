@@ -11,7 +11,8 @@ from rsna_det.config.devices import pick_device
 from rsna_det.config.options import PredictOptions
 from rsna_det.data.cache.decoding_pool import available_cores
 from rsna_det.data.dicom.discovery import find_radiographs
-from rsna_det.data.dicom.reading import DicomError, read_size
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import read_size
 from rsna_det.data.labels.reading import read_truth
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.predict.ensemble_point import CHANGEABLE, choose_point

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import read_radiograph
 from rsna_det.drawing.annotated import annotated
 from rsna_det.files.atomic import is_disk_full, whole_file
 from rsna_det.structures import Detections

@@ -23,7 +23,8 @@ from jaxtyping import UInt8
 
 from rsna_det.data.cache.index import Entry, Source, digest
 from rsna_det.data.cache.resize import fit_square
-from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import read_radiograph
 from rsna_det.errors import MissingFileError, ResourceError, StorageError
 
 # A process takes as long to start as it takes to decode some hundreds of radiographs.
