@@ -37,7 +37,7 @@ def test_a_changed_file_of_the_same_size_is_noticed(root: Path, tmp_path: Path, 
 
 def test_a_changed_size_is_noticed(root: Path, tmp_path: Path) -> None:
     build(root, tmp_path)
-    write_oblong(files_of(root)[5], np.full((30, 30), 9, np.uint8))
+    write_oblong(files_of(root)[5], np.eye(30, dtype=np.uint8))
     with pytest.raises(CacheError, match=rf"{files_of(root)[5].name}: changed since"):
         opened(root, tmp_path)
     assert build(root, tmp_path).sizes[files_of(root)[5].stem] == (30, 30)
