@@ -30,6 +30,8 @@ from rsna_det.predict.folder import (
 )
 from rsna_det.structures import Detections
 
+_ESCAPED = "backslashreplace"
+
 
 def finish(
     folder: Path,
@@ -109,7 +111,8 @@ def _submit(folder: Path, found: Mapping[str, Detections], sizes: Mapping[str, t
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    # The path of a checkpoint or an image need not be UTF-8.
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", errors=_ESCAPED, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
