@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import ParamSpec, TypeVar
 
 import cv2
@@ -121,6 +122,8 @@ class ProcessPool(Executor):
 def _block_interrupts() -> None:
     """Processes that this thread starts do not see Ctrl-C, which reaches the whole group, not even as they start."""
     if hasattr(signal, "pthread_sigmask"):
+        # Whoever starts multiprocessing's tracker has its signals unblocked: not after this.
+        resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
