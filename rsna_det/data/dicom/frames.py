@@ -6,6 +6,7 @@ simplejpeg turns these warnings into errors. OpenJPEG, as Pillow builds it, is s
 """
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -30,6 +31,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from rsna_det.data.dicom.jpeg_markers import read_header
 from rsna_det.data.dicom.problems import FrameError
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
@@ -38,13 +40,13 @@ _JPEG2000 = (JPEG2000, JPEG2000Lossless)
 READABLE = (*_NATIVE, RLELossless, *_JPEG, *_JPEG2000)
 """Transfer syntaxes that can be decoded."""
 
+# pydicom logs the traceback of every frame that it cannot decode, besides raising it.
+logging.getLogger("pydicom.pixels").setLevel(logging.CRITICAL)
+
 # pydicom would mask by BitsStored alone, which HighBit may contradict.
 _AS_STORED = {"correct_unused_bits": False}
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG2000_START = b"\xff\x4f\xff\x51"
-_MARKER = 0xFF
-# SOF0 to SOF15; of the same range, 0xC4, 0xC8 and 0xCC mean other things.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # The header, and a byte for each of 15 segments that makes its length even.
 _RLE_HEADER = 64 + 15
 # pydicom's words for RLE segments that are longer than the image.
@@ -143,9 +145,9 @@ def _longest_wrapper(start: bytes) -> int:
 
 
 def _jpeg(frame: bytes, dataset: Dataset) -> np.ndarray:
-    codestream = _size_of_jpeg(frame)
-    _check(codestream, dataset)
-    grey = codestream.components == 1
+    header = read_header(frame)
+    _check(_Codestream(**vars(header)), dataset)
+    grey = header.components == 1
     pixels: np.ndarray = simplejpeg.decode_jpeg(frame, colorspace="GRAY" if grey else "RGB", strict=True)
     if grey:
         return pixels[..., 0]
@@ -154,22 +156,6 @@ def _jpeg(frame: bytes, dataset: Dataset) -> np.ndarray:
             # Without Adobe's mark libjpeg takes three components for YCbCr, where the header knows better.
             image.draft("YCbCr", image.size)
         return np.asarray(image)
-
-
-def _size_of_jpeg(frame: bytes) -> _Codestream:
-    """From the frame header (ISO/IEC 10918-1, B.2.2), which follows other marker segments."""
-    place = 2
-    while place + 10 <= len(frame) and frame[place] == _MARKER:
-        marker = frame[place + 1]
-        if marker == _MARKER:
-            # A marker may be preceded by any number of fill bytes.
-            place += 1
-        elif marker in _JPEG_FRAMES:
-            bits, height, width, components = struct.unpack_from(">BHHB", frame, place + 4)
-            return _Codestream(height=height, width=width, components=components, bits=bits)
-        else:
-            place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
-    raise FrameError("a JPEG frame without a header")
 
 
 def _jpeg2000(frame: bytes, dataset: Dataset) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import stat
 import zlib
 from pathlib import Path
@@ -31,7 +32,25 @@ _MAGIC_AT, _MAGIC = 128, b"DICM"
 _START = _MAGIC_AT + len(_MAGIC)
 _META_GROUP = 2
 _BEGINNING = 4096
+_SMALL = 2**16
 _ITEM = b"\xfe\xff\x00\xe0"
+
+
+class BoundedFile(io.BufferedReader):
+    """A file of which no more is asked for than it has.
+
+    A damaged length of 4 GiB would otherwise take as much memory, even of a small file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most ``size`` bytes; all that are left for None or -1."""
+        if size is not None and size > _SMALL:
+            size = min(size, max(self._size - self.tell(), 0))
+        return super().read(size)
 
 
 def check_file(path: Path, limits: Limits) -> None:

@@ -14,7 +14,7 @@ from rsna_det.data.dicom.frames import decode_frame
 from rsna_det.data.dicom.greyscale import to_display
 from rsna_det.data.dicom.header import SIZE_TAGS, TAGS, Format, check_format, check_size
 from rsna_det.data.dicom.limits import DEFAULT_LIMITS, ONE_GREY_LEVEL, Limits
-from rsna_det.data.dicom.opening import check_file, has_mark, inflated
+from rsna_det.data.dicom.opening import BoundedFile, check_file, has_mark, inflated
 from rsna_det.data.dicom.problems import READ_ERRORS, DicomError, dicom_error, error_of
 from rsna_det.data.dicom.stored_bits import stored_values
 from rsna_det.errors import MissingFileError
@@ -122,7 +122,7 @@ def _read(path: Path, limits: Limits) -> UInt8[np.ndarray, "height width"]:
 def _load(path: Path, *, tags: Sequence[str], pixels: bool, limits: Limits) -> Dataset:
     try:
         check_file(path, limits)
-        with path.open("rb") as file:
+        with BoundedFile(path) as file:
             stream = inflated(path, file, limits)
             marked = has_mark(stream)
             dataset = dcmread(stream, force=True, specific_tags=list(tags), stop_before_pixels=not pixels)
