@@ -18,6 +18,7 @@ from rsna_det.errors import DataError, InUseError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table, write_table
 from rsna_det.files.atomic import write_text
+from rsna_det.files.names import shown
 from rsna_det.runs.records import Record, read_record, write_record
 
 SUBMISSION = "submission.csv"
@@ -66,7 +67,7 @@ class Fingerprint(Record):
     ) -> "Fingerprint":
         """The fingerprint of the files as they are now."""
         values = {
-            "checkpoints": {str(path.resolve()): _state(path) for path in checkpoints},
+            "checkpoints": {shown(path.resolve()): _state(path) for path in checkpoints},
             "images": {"count": len(files), "digest": _digest(files), **_accepted(limits)},
             "operating point": asdict(point),
         }

@@ -43,7 +43,8 @@ class BoundedFile(io.BufferedReader):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+        # As text, since pydicom puts the name into messages.
+        super().__init__(io.FileIO(str(path)))
         self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -65,9 +66,12 @@ def check_file(path: Path, limits: Limits) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         found = "a link to a file that is not there" if path.is_symlink() else "there is no such file"
         raise dicom_error(path, found, "check the path and the image id") from error
+    if stat.S_ISDIR(status.st_mode):
+        # It may be here because it could not be listed.
+        with os.scandir(path):
+            raise dicom_error(path, "there is no such file, but a folder", "name the files in it")
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device or a pipe"
-        raise dicom_error(path, f"there is no such file, but {kind}", "check the path and its permissions")
+        raise dicom_error(path, "there is no such file, but a device or a pipe", "check the path")
     if status.st_size > limits.max_bytes:
         found = f"a file of {status.st_size} bytes; at most {limits.max_bytes} are read"
         raise dicom_error(path, found, "raise reading.max_bytes if it is a radiograph")

@@ -145,3 +145,23 @@ def test_compressed_pixels_under_an_uncompressed_syntax_are_refused(tmp_path: Pa
     path.write_bytes(raw.replace(old, new.ljust(len(old), b"\0")))
     with pytest.raises(DicomError, match=r"a\.dcm"):
         read_radiograph(path)
+
+
+def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) -> None:
+    whole = compressed(noisy(), "JPEG", progressive=True)
+    scans = [place for place in range(len(whole)) if whole[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 3
+    for scan in scans[1:]:
+        # libjpeg shows a coarser picture here, and does not even warn.
+        cut = whole[:scan] + EOI
+        assert np.asarray(Image.open(io.BytesIO(cut))).shape == (64, 48)
+        path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=cut)
+        with pytest.raises(DicomError, match="a JPEG frame that ends before its last scan"):
+            read_radiograph(path)
+
+
+def test_a_jpeg_without_a_frame_is_refused(tmp_path: Path) -> None:
+    for data in (b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xe0\xff\xff" + bytes(40) + EOI):
+        path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=data)
+        with pytest.raises(DicomError, match="a JPEG frame without a header"):
+            read_radiograph(path)

@@ -256,3 +256,18 @@ def test_warnings_are_of_this_package(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         read_radiograph(path)
     assert {record.name for record in caplog.records} == {"rsna_det.data.dicom.opening"}
+
+
+def test_a_damaged_length_takes_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", smooth())
+    raw = path.read_bytes()
+    at = raw.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB"))
+    path.write_bytes(raw[: at + 8] + struct.pack("<I", 0xF0000000) + raw[at + 12 :])
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + 2**28, hard))
+    try:
+        # All pixels are there, and after them the file ends.
+        assert np.array_equal(read_radiograph(path), smooth())
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
