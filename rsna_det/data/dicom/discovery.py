@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC = b"DICM"
 _MAGIC_AT = 128
+# A data set without preamble: the first elements of group 2 or 8, with their representation or their length.
+_BARE = re.compile(rb"[\x02\x08]\0[\0-\x20]\0(?:[A-Z]{2}|[\0-\x40]\0)|\0[\x02\x08]\0[\0-\x20][A-Z]{2}", re.DOTALL)
 # The table of contents of a disc: a DICOM file without an image.
 _CONTENTS = "DICOMDIR"
 
@@ -40,9 +42,9 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
     """Image id -> file, sorted by id.
 
     Folders are searched to any depth, and through links, each folder once. Of their files, and of those that a glob
-    matches, the ones with a DICOM suffix or DICOM's mark after the preamble are taken, and what cannot be opened: links
-    to nothing, and folders that cannot be listed. Others are left out with a warning, hidden ones without. A file that
-    is named itself is always taken. Two names of one file are two images.
+    matches, the ones with a DICOM suffix or DICOM's mark after the preamble are taken, those that begin like a data
+    set, and what cannot be opened: links to nothing, and folders that cannot be listed. Others are left out with a
+    warning, hidden ones without. A file that is named itself is always taken. Two names of one file are two images.
 
     The id is the file's stem; if two share one, it is the path below the folder with ``_`` for separators, and a
     warning says so. Characters other than letters, digits, ``.``, ``_`` and ``-`` become ``_``, since ids name files
@@ -104,8 +106,8 @@ def _is_dicom(file: Path) -> bool:
             # A folder is here because it cannot be listed. To open a pipe would wait for ever.
             return file.is_dir()
         with file.open("rb") as stream:
-            stream.seek(_MAGIC_AT)
-            return stream.read(len(_MAGIC)) == _MAGIC
+            start = stream.read(_MAGIC_AT + len(_MAGIC))
+            return start[_MAGIC_AT:] == _MAGIC or _BARE.match(start) is not None
     except OSError:
         # It may be a radiograph: reading it says what is wrong.
         return True

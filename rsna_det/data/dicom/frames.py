@@ -33,6 +33,7 @@ from pydicom.uid import (
 
 from rsna_det.data.dicom.jpeg_markers import read_header
 from rsna_det.data.dicom.problems import FrameError
+from rsna_det.data.dicom.rle_rows import check_rows
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
@@ -109,6 +110,7 @@ def _rle(dataset: Dataset) -> np.ndarray:
     # A row of one pixel takes two bytes, and nothing takes more; what is longer unpacks to up to 64 times its length.
     if len(fragments[0]) > 2 * expected + _RLE_HEADER:
         raise FrameError(f"{len(fragments[0])} bytes of RLE for {expected} bytes of pixels")
+    check_rows(fragments[0], rows=int(dataset.Rows), columns=int(dataset.Columns))
     dataset.pixel_array_options(decoding_plugin="pydicom", **_AS_STORED)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

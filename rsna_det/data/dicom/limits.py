@@ -19,8 +19,8 @@ class Limits:
     """Bounds on one file, so that a few bytes cannot take all memory; and what is accepted.
 
     Attributes:
-        max_pixels: of the square around the image, times samples and frames. The largest radiographs have about
-            10,000 on their longer side; the network's square is made from the square around them.
+        max_pixels: of the square around the image, times samples and frames. The largest chest radiographs
+            have about 5,000 on their longer side; the network's square is made from the square around them.
         max_bytes: of the file, and of what a deflated one inflates to.
         accept: doubts that are no errors.
 
@@ -28,7 +28,7 @@ class Limits:
         InvalidValueError: for a bound below 1.
     """
 
-    max_pixels: int = 2**27
+    max_pixels: int = 2**26
     max_bytes: int = 2**30
     accept: frozenset[Doubt] = field(default_factory=frozenset)
 

@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rsna_det.data.dicom.discovery import find_radiographs
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from tests.data.dicom.files import smooth, write
 
 MARKED = b"\0" * 128 + b"DICM"
 
@@ -135,3 +138,15 @@ def test_names_that_are_not_utf8_get_ids(tmp_path: Path, caplog: pytest.LogCaptu
     assert ids(tmp_path) == {"r_ntgen": name}
     assert caplog.text.encode("utf-8")
     assert r"n\udcf6te.txt" in caplog.text
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("meta", [True, False])
+def test_a_data_set_without_preamble_and_suffix_is_found(tmp_path: Path, syntax: UID, meta: bool) -> None:
+    raw = write(tmp_path / "a.dcm", smooth(), syntax=syntax).read_bytes()
+    begin = 132 if meta else 144 + int.from_bytes(raw[140:144], "little")
+    make(tmp_path, "IM0001", content=raw[begin:])
+    for name, content in [("text", b"a long text"), ("zeros", bytes(500)), ("png", b"\x89PNG"), ("empty", b"")]:
+        make(tmp_path, name, content=content)
+    assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm"}
+    assert np.array_equal(read_radiograph(tmp_path / "IM0001"), smooth())

@@ -165,3 +165,25 @@ def test_a_jpeg_without_a_frame_is_refused(tmp_path: Path) -> None:
         path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=data)
         with pytest.raises(DicomError, match="a JPEG frame without a header"):
             read_radiograph(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rle_of_exchanged_sides_is_refused(tmp_path: Path, dtype: type) -> None:
+    path = write(tmp_path / "a.dcm", noisy().astype(dtype) * 3, syntax=RLELossless)
+    assert read_radiograph(path).shape == (64, 48)
+    dataset = dcmread(path)
+    dataset.Rows, dataset.Columns = 48, 64
+    dataset.save_as(path)
+    with pytest.raises(DicomError, match="RLE rows of 48 pixels where the header says 64 columns"):
+        read_radiograph(path)
+
+
+def test_rle_whose_runs_cross_rows_is_read(tmp_path: Path) -> None:
+    # 6 x 10 pixels in runs of 7, 7, ...: no row ends with a run.
+    runs = b"".join(bytes([257 - 7, value]) for value in range(8)) + bytes([257 - 4, 9])
+    path = write(tmp_path / "a.dcm", grey((6, 10)), syntax=RLELossless)
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate([struct.pack("<16I", 1, 64, *[0] * 14) + runs])
+    dataset.save_as(path)
+    expected = np.array([value for value in range(8) for _ in range(7)] + [9] * 4).reshape(6, 10)
+    assert np.array_equal(read_radiograph(path), expected)
