@@ -64,6 +64,7 @@ def check(options: PrepareOptions) -> None:
 
 def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
     from rsna_det.data.cache.building import build_cache
+    from rsna_det.data.dicom.limits import Limits
     from rsna_det.data.labels.folds import fold_report
 
     check(options)
@@ -76,6 +77,7 @@ def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
             cache_dir=Path(str(data.cache_dir)),
             side=data.image_size,
             workers=options.workers,
+            limits=Limits.of(**vars(options.reading)),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     log.info("%d radiographs decoded in %s", len(cache), cache.file.parent)

@@ -4,12 +4,13 @@ Within a chunk each member predicts all images before the next member does, so t
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rsna_det.data.cache.decoding_pool import Square, read_square
+from rsna_det.data.cache.decoding_pool import Square, outcome, read_square
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.predict.pipeline import Images, Pipeline, Predicted
 from rsna_det.predict.plan import DECODING, Timings
 from rsna_det.structures import HeadOutputs
@@ -43,6 +44,7 @@ def predicted_chunks(
     pool: Executor,
     images_in_chunk: int,
     batch_size: int,
+    limits: Limits = DEFAULT_LIMITS,
     on_batch: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Chunk]:
     """Predict files in their order; at most two chunks are in memory.
@@ -53,6 +55,7 @@ def predicted_chunks(
         pool: decodes.
         images_in_chunk: files of a chunk.
         batch_size: images that the network sees at once.
+        limits: on each file, and which doubts are accepted.
         on_batch: told the number of images whenever a member has predicted a batch.
     """
     side, timings = pipeline.point.image_size, pipeline.timings
@@ -60,7 +63,8 @@ def predicted_chunks(
 
     def start_reading() -> _Reading | None:
         chunk = dict(islice(waiting, images_in_chunk))
-        return _Reading(chunk, pool=pool, side=side, batch_size=batch_size, timings=timings) if chunk else None
+        reads = {name: pool.submit(read_square, path, side, limits=limits) for name, path in chunk.items()}
+        return _Reading(chunk, reads, batch_size=batch_size, timings=timings) if chunk else None
 
     now = start_reading()
     backwards = False
@@ -74,11 +78,16 @@ class _Reading:
     """The files of a chunk while they are decoded: batches of what can be read, and what is wrong with the rest."""
 
     def __init__(
-        self, files: Mapping[str, Path], *, pool: Executor, side: int, batch_size: int, timings: Timings
+        self,
+        files: Mapping[str, Path],
+        reads: Mapping[str, "Future[Square | str]"],
+        *,
+        batch_size: int,
+        timings: Timings,
     ) -> None:
         self.files = files
         self.problems: dict[str, str] = {}
-        self._reads = {name: pool.submit(read_square, path, side) for name, path in files.items()}
+        self._reads = dict(reads)
         self._batch_size, self._timings = batch_size, timings
         self._batches: list[Images] = []
 
@@ -88,7 +97,7 @@ class _Reading:
         squares: dict[str, Square] = {}
         while self._reads:
             name = next(iter(self._reads))
-            square = self._reads.pop(name).result()
+            square = outcome(self.files[name], self._reads.pop(name))
             if isinstance(square, str):
                 self.problems[name] = square
             else:

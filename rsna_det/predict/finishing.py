@@ -13,6 +13,7 @@ from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint,
 from rsna_det.evaluation.submission import validate_submission, write_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, detections_table, read_table, write_table
 from rsna_det.files.atomic import whole_file
+from rsna_det.files.names import shown
 from rsna_det.predict.ensemble_point import uses_percentiles
 from rsna_det.predict.folder import (
     DETECTIONS,
@@ -29,6 +30,8 @@ from rsna_det.predict.folder import (
     Part,
 )
 from rsna_det.structures import Detections
+
+_ESCAPED = "backslashreplace"
 
 
 def finish(
@@ -67,7 +70,7 @@ def finish(
     rows = [(image_id, files[image_id], problem) for image_id, problem in sorted(problems.items())]
     _write_csv(folder / PROBLEMS, ["image_id", "path", "problem"], rows)
     _write_csv(folder / MEMBERS, list(members[0]), [row.values() for row in members])
-    evidence = {"members": [str(row["path"]) for row in members], "used": chosen}
+    evidence = {"members": [shown(str(row["path"])) for row in members], "used": chosen}
     write_operating_point(point, folder / OPERATING_POINT, evidence=evidence)
     write_table(detections_table(found), folder / DETECTIONS)
     _submit(folder, found, sizes)
@@ -109,7 +112,8 @@ def _submit(folder: Path, found: Mapping[str, Detections], sizes: Mapping[str, t
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    # The path of a checkpoint or an image need not be UTF-8.
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", errors=_ESCAPED, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

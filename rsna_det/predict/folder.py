@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,10 +13,12 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.errors import DataError, InUseError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table, write_table
 from rsna_det.files.atomic import write_text
+from rsna_det.files.names import shown
 from rsna_det.runs.records import Record, read_record, write_record
 
 SUBMISSION = "submission.csv"
@@ -45,7 +48,7 @@ class Fingerprint(Record):
 
     Attributes:
         checkpoints: size and time of each file, by path.
-        images: number and digest of the files.
+        images: number and digest of the files; doubts about them that are accepted, if any are.
         operating_point: its values by name.
     """
 
@@ -54,11 +57,18 @@ class Fingerprint(Record):
     operating_point: dict[str, Any] = Field(alias="operating point")
 
     @classmethod
-    def of(cls, *, checkpoints: Iterable[Path], files: Mapping[str, Path], point: OperatingPoint) -> "Fingerprint":
+    def of(
+        cls,
+        *,
+        checkpoints: Iterable[Path],
+        files: Mapping[str, Path],
+        point: OperatingPoint,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> "Fingerprint":
         """The fingerprint of the files as they are now."""
         values = {
-            "checkpoints": {str(path.resolve()): _state(path) for path in checkpoints},
-            "images": {"count": len(files), "digest": _digest(files)},
+            "checkpoints": {shown(path.resolve()): _state(path) for path in checkpoints},
+            "images": {"count": len(files), "digest": _digest(files), **_accepted(limits)},
             "operating point": asdict(point),
         }
         return cls.model_validate(values)
@@ -206,6 +216,10 @@ def _state(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _accepted(limits: Limits) -> dict[str, str]:
+    return {"accepted": ", ".join(sorted(limits.accept))} if limits.accept else {}
+
+
 def _digest(files: Mapping[str, Path]) -> str:
-    lines = (json.dumps([image_id, str(path.resolve()), _state(path)]) for image_id, path in files.items())
+    lines = (json.dumps([image_id, os.path.realpath(path), _state(path)]) for image_id, path in files.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

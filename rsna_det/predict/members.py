@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.compose import build
 from rsna_det.errors import ConfigError, DataError, MissingFileError, StorageError
-from rsna_det.files.paths import matching_paths
+from rsna_det.files.names import shown
+from rsna_det.files.paths import matching_paths, place_of
+from rsna_det.files.reading import readable
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import Record, problems_of
@@ -69,7 +71,7 @@ class _Content(Record):
 
 
 def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]:
-    """The members that paths and globs name, sorted by path, each once.
+    """The members that paths and globs name, sorted by path, each file once; a further name of one is warned of.
 
     Raises:
         ConfigError: if nothing or a folder is named, or if members cannot be combined: two of them and what differs.
@@ -77,8 +79,7 @@ def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]
         DataError: for a file that is damaged, would run code or is no checkpoint of this package.
     """
     places = [checkpoints] if isinstance(checkpoints, str | Path) else list(checkpoints)
-    paths = {path.resolve(): path for place in places for path in matching_paths(str(place), option="checkpoints")}
-    members = [read_member(path) for path in sorted(paths.values())]
+    members = [read_member(path) for path in _each_once(places)]
     if not members:
         raise ConfigError("checkpoints is empty: name one or more, `checkpoints=<file>`")
     _check_agreement(members)
@@ -92,6 +93,18 @@ def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]
                 member.path.name,
             )
     return members
+
+
+def _each_once(places: Sequence[str | Path]) -> list[Path]:
+    """The files that places name, sorted; of several names of one file the first, and a warning of the others."""
+    named = {place_of(path): path for place in places for path in matching_paths(str(place), option="checkpoints")}
+    files: dict[Path, Path] = {}
+    for path in sorted(named.values()):
+        with readable(path):
+            first = files.setdefault(path.resolve(strict=True), path)
+        if first != path:
+            log.warning("%s is the same file as %s, which counts once", shown(path), shown(first))
+    return list(files.values())
 
 
 def read_member(path: Path) -> Member:

@@ -1,0 +1,1 @@
+"""What goes wrong outside the code: damaged files, killed processes, full disks."""
