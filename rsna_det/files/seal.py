@@ -14,7 +14,7 @@ from rsna_det.errors import DataError
 _MARK = b"rsna_det sha256 "
 _HEX = 64
 _COMMENT = len(_MARK) + _HEX
-# What a zip file begins with, and the record that ends it: a signature, then 16 bytes of numbers and two of the comment's length.
+# What a zip file begins with; the record that ends it: a signature, 16 bytes, and two of the comment's length.
 _BEGIN = b"PK\x03\x04"
 _END, _END_BYTES = b"PK\x05\x06", 22
 

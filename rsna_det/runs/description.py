@@ -20,8 +20,9 @@ from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 
 _SHARE = Number(low=0, high=1)
-_SIDE = Number(low=1, high=8192, whole=True)
-_PAIR = Either(kinds=(_SIDE, Numbers(each=_SIDE, shortest=2, longest=2)))
+SIDE = Number(low=1, high=8192, whole=True)
+"""Of a square network image, network pixels."""
+_PAIR = Either(kinds=(SIDE, Numbers(each=SIDE, shortest=2, longest=2)))
 _MOST_CUTS = 10_000
 
 # Arguments of timm's create_model that change a network's layers; those that name files and addresses are not here.
@@ -29,7 +30,7 @@ _BACKBONE_OPTIONS = Arguments(
     required={},
     optional={
         **dict.fromkeys(("img_size", "window_size", "patch_size"), _PAIR),
-        **dict.fromkeys(("output_stride", "window_ratio", "in_chans", "base_width", "cardinality"), _SIDE),
+        **dict.fromkeys(("output_stride", "window_ratio", "in_chans", "base_width", "cardinality"), SIDE),
         **dict.fromkeys(("strict_img_size", "dynamic_img_size", "dynamic_img_pad", "always_partition"), Flag()),
         **dict.fromkeys(("drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate"), _SHARE),
         **dict.fromkeys(("act_layer", "norm_layer", "aa_layer", "global_pool"), Word()),
@@ -91,7 +92,7 @@ _WHOLE = Arguments(
     required={
         "name": Word(pattern=r"[^\0]{0,1000}"),
         "fold": Number(low=0, high=10**6, whole=True),
-        "image_size": _SIDE,
+        "image_size": SIDE,
     }
 )
 

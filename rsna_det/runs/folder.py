@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
+from rsna_det.config.saved import plain_values, read_saved
 from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
@@ -143,12 +142,7 @@ class RunFolder:
         """
         if not self.composed_config.is_file():
             raise ConfigError(f"{self.path} is not the folder of a run: there is no {self.composed_config}")
-        try:
-            config = OmegaConf.load(self.composed_config)
-        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-            raise ConfigError(f"{self.composed_config} cannot be read ({' '.join(str(error).split())})") from error
-        if not isinstance(config, DictConfig):
-            raise ConfigError(f"{self.composed_config} is not the configuration of a run")
+        config = read_saved(self.composed_config)
         lacking = {field.name for field in fields(TrainOptions)} - set(map(str, config.keys()))
         if lacking:
             raise ConfigError(
@@ -159,7 +153,10 @@ class RunFolder:
         return config
 
     def options(self, *, run_dir: str | None = None) -> TrainOptions:
-        """The options that the run was started with, checked.
+        """The options that the run was started with, as data: of its components nothing is imported or checked.
+
+        Placeholders that conf/ does not have stay as text. To build from a saved configuration is
+        :func:`rsna_det.runs.resume.buildable`'s work.
 
         Args:
             run_dir: as of :meth:`config`.
@@ -167,8 +164,9 @@ class RunFolder:
         Raises:
             ConfigError: as :meth:`config`, or naming every option that this version does not take.
         """
+        plain = plain_values(self.config(run_dir=run_dir))
         try:
-            return check_config(self.config(run_dir=run_dir), TrainOptions)
+            return check_values(plain, TrainOptions, components=False)
         except ConfigError as error:
             raise ConfigError(f"{self.composed_config}: {error}") from error
 
