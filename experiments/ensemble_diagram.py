@@ -25,6 +25,7 @@ from rsna_det.drawing.figures import save_figure
 from rsna_det.errors import ConfigError, DataError
 from rsna_det.evaluate.report import operating_point_table
 from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
+from rsna_det.files.tables import read_csv_text
 from rsna_det.models.ensemble import HIGH, LOW
 from rsna_det.predict.folder import MEMBERS
 from rsna_det.runs.description import read_decoding
@@ -98,12 +99,14 @@ def _of_prediction(source: Path) -> Ensemble:
 
 
 def _members(path: Path) -> pd.DataFrame:
+    remedy = "predict again"
+    members = read_csv_text(path, needed=["name", "fold", "epoch"], remedy=remedy)
     try:
-        members = pd.read_csv(path).astype({"name": str, "fold": int, "epoch": int})
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not the table of an ensemble's members ({error}): predict again") from error
+        members = members.astype({"fold": int, "epoch": int})
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     if members.empty:
-        raise DataError(f"{path} has no rows: predict again")
+        raise DataError(f"{path} is damaged (it has no rows): {remedy}")
     return members
 
 

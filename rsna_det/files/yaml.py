@@ -67,7 +67,7 @@ def _odd_event(text: str) -> str | None:
         if isinstance(event, yaml.AliasEvent):
             return "it holds an alias"
         if getattr(event, "tag", None) is not None:
-            return f"it holds the tag {str(getattr(event, "tag", ""))[:50]}"
+            return f"it holds the tag {str(getattr(event, 'tag', ''))[:50]}"
     return None
 
 

@@ -101,7 +101,7 @@ def differences_in_words(folders: Sequence[RunFolder]) -> list[str]:
         ConfigError: if a saved configuration is missing.
     """
     return [
-        f"`{folders[0]}` and `{folder}` differ in more than their fold: {', '.join(differing.values())}."
+        f"{folders[0]} and {folder} differ in more than their fold: {', '.join(differing.values())}."
         for folder, differing in _compared(folders)
     ]
 

@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.saved import plain_values, read_saved
-from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.errors import ConfigError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.records import ProvenanceRecord, Result, read_record
+from rsna_det.training.epoch_table import read_epochs
 
 RESOLVED_CONFIG = "config.yaml"
 
@@ -194,7 +195,7 @@ class RunFolder:
             DataError: if the file is damaged.
         """
         remedy = "remove it, and the run resumes from its last checkpoint"
-        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.is_file() else None
+        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.exists() else None
 
     def is_finished(self, *, epochs: int) -> bool:
         """Whether the run has been trained for so many epochs.
@@ -211,7 +212,7 @@ class RunFolder:
         Raises:
             DataError: if the file is damaged.
         """
-        if not self.provenance_file.is_file():
+        if not self.provenance_file.exists():
             return None
         remedy = (
             "take it from a copy of the run, or remove it: the run resumes, without the record of its earlier starts"
@@ -228,15 +229,5 @@ class RunFolder:
             MissingFileError: if there is none.
             DataError: if it is empty, damaged or lacks a column.
         """
-        path = self.metrics_file
-        if not path.is_file():
-            raise MissingFileError(f"{path} is missing: train the run again, or take the file from a copy of it")
-        try:
-            table = pd.read_csv(path)
-            lacking = [name for name in ("epoch", *needed) if name not in table]
-            problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if table.empty else ""
-            if not problem:
-                return table.astype({"epoch": int} | dict.fromkeys(needed, float))
-        except ValueError as error:
-            problem = f"cannot be read ({error})"
-        raise DataError(f"{path} {problem}: it is damaged, train the run again")
+        remedy = "train the run again, or take the file from a copy of it"
+        return read_epochs(self.metrics_file, needed=needed, remedy=remedy)

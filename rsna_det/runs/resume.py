@@ -74,7 +74,10 @@ def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[s
             f"{folder.composed_config}: {'; '.join(foreign.values())}. A configuration of a stranger is code: if you "
             f"wrote it yourself, say it again, `python -m rsna_det.train resume={folder} {again}`"
         )
-    return check_config(config, TrainOptions)
+    try:
+        return check_config(config, TrainOptions)
+    except ConfigError as error:
+        raise ConfigError(f"{folder.composed_config}: {error}") from error
 
 
 def _says_the_same(config: DictConfig, override: str) -> bool:
