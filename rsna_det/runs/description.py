@@ -23,7 +23,6 @@ _SHARE = Number(low=0, high=1)
 SIDE = Number(low=1, high=8192, whole=True)
 """Of a square network image, network pixels."""
 _PAIR = Either(kinds=(SIDE, Numbers(each=SIDE, shortest=2, longest=2)))
-_MOST_CUTS = 10_000
 
 # Arguments of timm's create_model that change a network's layers; those that name files and addresses are not here.
 _BACKBONE_OPTIONS = Arguments(
@@ -154,9 +153,6 @@ def read_decoding(found: object, *, where: str = "decoding") -> DecodingSettings
     problems = list(_DECODING.problems(found, where))
     if problems or not isinstance(found, dict):
         raise DataError("; ".join(problems))
-    lowest, highest, step = found["cut_grid"]
-    if not step * _MOST_CUTS >= highest - lowest:
-        raise DataError(f"{where}.cut_grid is {found['cut_grid']}: expected up to {_MOST_CUTS:,} steps")
     try:
         return DecodingSettings(**_arguments(found))
     except ValueError as error:

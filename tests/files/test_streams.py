@@ -9,10 +9,8 @@ from tests.short_runs import environment
 
 HELP = {
     "the console script": ["rsna_det.cli"],
-    "its help": ["rsna_det.cli", "--help"],
     "training": ["rsna_det.train", "--help"],
     "a whole configuration": ["rsna_det.predict", "--cfg", "all"],
-    "a study": ["rsna_det.studies", "--help"],
     "a list": ["rsna_det.studies", "negatives", "data.root=x"],
 }
 

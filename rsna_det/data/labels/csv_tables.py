@@ -64,10 +64,16 @@ def collect(load: Callable[[], Loaded], problems: list[LabelProblem]) -> Loaded 
         return None
 
 
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str], *, optional: Iterable[str] = ()) -> pd.DataFrame:
     """A CSV's rows as text, nothing converted, with each one's line number in an extra column ``row``.
 
-    Blank lines are skipped, and so are columns beyond ``columns``.
+    Blank lines are skipped, and so are columns that nobody asked for: they may have any name, also that of a column that
+    is computed later.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        optional: that it may have.
 
     Raises:
         MissingFileError: there is no such file.
@@ -95,8 +101,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         problems.append(LabelProblem(file=path, row=None, problem="a header and no rows"))
     if problems:
         raise LabelError(problems)
-    # A column that nobody asked for may have the name of one that is computed later.
-    table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype=str)[columns]
+    wanted = [*columns, *(name for name in optional if name in header)]
+    table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype=str)[wanted]
     return table.assign(row=[row for row, _ in rows])
 
 
