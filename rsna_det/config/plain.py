@@ -65,14 +65,15 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A short text of one pattern, which leaves no room for paths, addresses and placeholders."""
+    """A short text of one pattern, without control characters; as it stands, no path, address or placeholder."""
 
     pattern: str = r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?"
+    expected: str = "a name of letters, digits and underscores"
 
     def problem(self, value: object) -> str | None:
         """As of :class:`Kind`."""
-        fits = type(value) is str and re.fullmatch(self.pattern, value) is not None
-        return None if fits else "expected a name of letters, digits and underscores"
+        fits = type(value) is str and value.isprintable() and re.fullmatch(self.pattern, value) is not None
+        return None if fits else f"expected {self.expected}"
 
 
 @dataclass(frozen=True, kw_only=True)

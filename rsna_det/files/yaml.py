@@ -60,7 +60,7 @@ def plain_text(path: Path, *, remedy: str) -> str:
 def _odd_event(text: str) -> str | None:
     """What a file of plain data does not have."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             return f"it is nested more than {_DEEPEST} deep"

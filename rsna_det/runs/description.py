@@ -89,7 +89,7 @@ _DECODING = _Recipe(
 )
 _WHOLE = Arguments(
     required={
-        "name": Word(pattern=r"[^\0]{0,1000}"),
+        "name": Word(pattern=r".{0,1000}", expected="up to 1000 printable characters"),
         "fold": Number(low=0, high=10**6, whole=True),
         "image_size": SIDE,
     }

@@ -13,8 +13,7 @@ from rsna_det.files.json import read_object
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-"""Numbers of records; none of them may be NaN."""
+"""Numbers of records; scores may be NaN, these may not."""
 
 
 class Record(BaseModel):
@@ -40,7 +39,7 @@ class Result(Record):
 
     epochs: Count
     seconds: Seconds
-    best_val_map: Score | None
+    best_val_map: float | None
     metrics: dict[str, float]
 
 

@@ -90,14 +90,14 @@ def change_values(chance: random.Random, plain: Any) -> Any:
     for _ in range(chance.choice((1, 1, 2))):
         node, key = _somewhere(chance, changed)
         if node is None:
-            return chance.choice(STRANGE)
+            return copy.deepcopy(chance.choice(STRANGE))
         kind = chance.random()
         if kind < 0.15:
             del node[key]
         elif kind < 0.25 and isinstance(node, dict):
-            node[chance.choice(("more", "", "_target_", "epochs"))] = chance.choice(STRANGE)
+            node[chance.choice(("more", "", "_target_", "epochs"))] = copy.deepcopy(chance.choice(STRANGE))
         else:
-            node[key] = chance.choice(STRANGE)
+            node[key] = copy.deepcopy(chance.choice(STRANGE))
     return changed
 
 

@@ -97,6 +97,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "a negative fold": {"fold": -1},
     "a name that is no text": {"name": {"_target_": "os.getcwd"}},
     "a name without end": {"name": "a" * 10**6},
+    "a name that moves the cursor": {"name": "\x1b[2Jname"},
     "another part": {"callbacks": {"_target_": "os.getcwd"}},
 }
 

@@ -67,8 +67,8 @@ def collect(load: Callable[[], Loaded], problems: list[LabelProblem]) -> Loaded 
 def read_table(path: Path, columns: Iterable[str], *, optional: Iterable[str] = ()) -> pd.DataFrame:
     """A CSV's rows as text, nothing converted, with each one's line number in an extra column ``row``.
 
-    Blank lines are skipped, and so are columns that nobody asked for: they may have any name, also that of a column that
-    is computed later.
+    Blank lines are skipped, and so are columns that nobody asked for: they may have any name, also that of a column
+    that is computed later.
 
     Args:
         path: of the file.
