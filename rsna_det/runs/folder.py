@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.saved import plain_values, read_saved
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, MissingFileError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
 from rsna_det.files.atomic import write_text
@@ -230,4 +230,6 @@ class RunFolder:
             DataError: if it is empty, damaged or lacks a column.
         """
         remedy = "train the run again, or take the file from a copy of it"
+        if not self.metrics_file.exists():
+            raise MissingFileError(f"{self.metrics_file} is missing: {remedy}")
         return read_epochs(self.metrics_file, needed=needed, remedy=remedy)

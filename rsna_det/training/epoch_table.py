@@ -106,7 +106,9 @@ def read_epochs(path: Path, *, remedy: str, needed: Sequence[str] = ()) -> pd.Da
         raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     epochs, steps = numbers["epoch"], numbers.get("step", pd.Series(dtype=float)).dropna()
     whole = all((values.between(0, _MOST) & (values % 1 == 0)).all() for values in (epochs, steps))
-    if numbers.empty or not whole or epochs.duplicated().any():
+    if numbers.empty:
+        raise DataError(f"{path} is damaged (it has no rows): {remedy}")
+    if not whole or epochs.duplicated().any():
         raise DataError(f"{path} is damaged (expected one row for each epoch, whole numbers from 0): {remedy}")
     found: pd.DataFrame = numbers.astype({"epoch": int})
     return found
