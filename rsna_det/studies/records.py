@@ -14,7 +14,7 @@ from rsna_det.runs.records import Count, Record, problems_of
 _DESCRIPTION_REMEDY = "take the file from a copy of the run, or remove the run's folder and train it anew"
 
 
-Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{10}$")]
+Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 """A run's hash: it names a folder, and may lead nowhere else."""
 
 

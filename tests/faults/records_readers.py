@@ -88,7 +88,7 @@ def _read_launch(path: Path) -> object:
         for run in launch.runs
     ]
     # An id names a folder beside the record, and never another.
-    assert all(run.folder.path.parent == path.parent and len(run.id) == 10 for run in runs)
+    assert all(run.folder.path.parent == path.parent and run.folder.path.name == run.id for run in runs)
     return [run.state for run in runs]
 
 
