@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from rsna_det.config.check import check_config, path_option
 from rsna_det.config.command import check_writable
-from rsna_det.config.compose import CONF, asked_for, compose_config
+from rsna_det.config.compose import CONF, asked_for, compose_config, with_home
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
 from rsna_det.config.options import TrainOptions
 from rsna_det.errors import ConfigError
@@ -31,7 +31,8 @@ def main() -> None:
     set_up()
     # Hydra wants no plus for a group in the defaults list; people write it, as for any other group.
     sys.argv = [
-        argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
+        with_home(argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument)
+        for argument in sys.argv
     ]
     arguments = sys.argv[1:]
     if asked_for(arguments, "sweep"):

@@ -14,9 +14,11 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rsna_det.config.compose import cause_of
 from rsna_det.errors import RsnaDetError, StorageError
+from rsna_det.files.streams import UNREAD, end_quietly_when_unread, is_unread
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ _IGNORED_WARNINGS = (
 
 def set_up() -> None:
     """Register what the configurations refer to, and silence what only distracts."""
+    # A command without options works; it does not list its options.
+    end_quietly_when_unread(sys.argv[1:] or ["work"])
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
     OmegaConf.register_new_resolver("expanduser", lambda path: str(Path(path).expanduser()), replace=True)
     OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
@@ -87,6 +91,8 @@ def errors_as_messages() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and is_unread():
+            sys.exit(UNREAD)
         _write_traceback(error)
         found = mendable(error)
         if found is None:
@@ -126,25 +132,25 @@ def log_errors_to(file: Path) -> None:
 
 def table_of(title: str, rows: Mapping[str, str]) -> None:
     """Print a two-column table."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     Console().print(table)
 
 
 def print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
     """Print a line and a table of several columns, the last two of which may take several lines."""
     console = Console()
-    console.print(title, soft_wrap=True)
+    console.print(Text(title), soft_wrap=True)
     if not rows:
         return
     table = Table(show_header=False)
     for column in range(len(rows[0])):
         table.add_column(no_wrap=column < len(rows[0]) - 2, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     console.print(table)
 
 

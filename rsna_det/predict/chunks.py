@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rsna_det.data.cache.decoding_pool import Square, outcome, read_square
 from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
-from rsna_det.predict.pipeline import Images, Pipeline, Predicted
+from rsna_det.predict.pipeline import Images, Pipeline, Predicted, outputs_of
 from rsna_det.predict.plan import DECODING, Timings
 from rsna_det.structures import HeadOutputs
 
@@ -23,7 +23,7 @@ class Chunk:
     Attributes:
         files: by id, in order.
         predicted: batches of the images that could be read, in the same order.
-        problems: by id, what is wrong with each file that could not.
+        problems: by id, what is wrong with each file that could not, or for which a member's outputs are not finite.
     """
 
     files: Mapping[str, Path]
@@ -114,11 +114,17 @@ def _predicted(images: _Reading, pipeline: Pipeline, on_batch: Callable[[int], o
     # Every second chunk in reverse: the member loaded last is the first of the next chunk.
     order = reversed(range(count)) if backwards else range(count)
     outputs = {index: _outputs(images, pipeline, index, on_batch) for index in order}
-    predicted = [
-        pipeline.decode(batch, [outputs[index][number] for index in range(count)])
-        for number, batch in enumerate(images)
-    ]
-    return Chunk(files=images.files, predicted=predicted, problems=images.problems)
+    predicted, problems = [], dict(images.problems)
+    for number, batch in enumerate(images):
+        of_members = [outputs[index][number] for index in range(count)]
+        for index, found in enumerate(of_members):
+            problems |= pipeline.not_finite(index, batch, found)
+        rows = [row for row, name in enumerate(batch.ids) if name not in problems]
+        if len(rows) == len(batch.ids):
+            predicted.append(pipeline.decode(batch, of_members))
+        elif rows:
+            predicted.append(pipeline.decode(batch.only(rows), [outputs_of(found, rows) for found in of_members]))
+    return Chunk(files=images.files, predicted=predicted, problems=problems)
 
 
 def _outputs(images: _Reading, pipeline: Pipeline, index: int, on_batch: Callable[[int], object]) -> list[HeadOutputs]:

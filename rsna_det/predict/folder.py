@@ -82,7 +82,7 @@ class Fingerprint(Record):
 class _PartRecord(Record):
     """``<number>.part.json``: height and width of each image of a part in source pixels, and problems by image."""
 
-    sizes: dict[str, Annotated[list[int], Field(min_length=2, max_length=2)]]
+    sizes: dict[str, Annotated[list[Annotated[int, Field(ge=1, lt=2**31)]], Field(min_length=2, max_length=2)]]
     problems: dict[str, str]
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
-from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.config.saved import plain_values, read_saved
+from rsna_det.errors import ConfigError, MissingFileError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.records import ProvenanceRecord, Result, read_record
+from rsna_det.training.epoch_table import read_epochs
 
 RESOLVED_CONFIG = "config.yaml"
 
@@ -143,12 +143,7 @@ class RunFolder:
         """
         if not self.composed_config.is_file():
             raise ConfigError(f"{self.path} is not the folder of a run: there is no {self.composed_config}")
-        try:
-            config = OmegaConf.load(self.composed_config)
-        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-            raise ConfigError(f"{self.composed_config} cannot be read ({' '.join(str(error).split())})") from error
-        if not isinstance(config, DictConfig):
-            raise ConfigError(f"{self.composed_config} is not the configuration of a run")
+        config = read_saved(self.composed_config)
         lacking = {field.name for field in fields(TrainOptions)} - set(map(str, config.keys()))
         if lacking:
             raise ConfigError(
@@ -159,7 +154,10 @@ class RunFolder:
         return config
 
     def options(self, *, run_dir: str | None = None) -> TrainOptions:
-        """The options that the run was started with, checked.
+        """The options that the run was started with, as data: of its components nothing is imported or checked.
+
+        Placeholders that conf/ does not have stay as text. To build from a saved configuration is
+        :func:`rsna_det.runs.resume.buildable`'s work.
 
         Args:
             run_dir: as of :meth:`config`.
@@ -167,8 +165,9 @@ class RunFolder:
         Raises:
             ConfigError: as :meth:`config`, or naming every option that this version does not take.
         """
+        plain = plain_values(self.config(run_dir=run_dir))
         try:
-            return check_config(self.config(run_dir=run_dir), TrainOptions)
+            return check_values(plain, TrainOptions, components=False)
         except ConfigError as error:
             raise ConfigError(f"{self.composed_config}: {error}") from error
 
@@ -196,7 +195,7 @@ class RunFolder:
             DataError: if the file is damaged.
         """
         remedy = "remove it, and the run resumes from its last checkpoint"
-        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.is_file() else None
+        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.exists() else None
 
     def is_finished(self, *, epochs: int) -> bool:
         """Whether the run has been trained for so many epochs.
@@ -213,7 +212,7 @@ class RunFolder:
         Raises:
             DataError: if the file is damaged.
         """
-        if not self.provenance_file.is_file():
+        if not self.provenance_file.exists():
             return None
         remedy = (
             "take it from a copy of the run, or remove it: the run resumes, without the record of its earlier starts"
@@ -230,15 +229,7 @@ class RunFolder:
             MissingFileError: if there is none.
             DataError: if it is empty, damaged or lacks a column.
         """
-        path = self.metrics_file
-        if not path.is_file():
-            raise MissingFileError(f"{path} is missing: train the run again, or take the file from a copy of it")
-        try:
-            table = pd.read_csv(path)
-            lacking = [name for name in ("epoch", *needed) if name not in table]
-            problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if table.empty else ""
-            if not problem:
-                return table.astype({"epoch": int} | dict.fromkeys(needed, float))
-        except ValueError as error:
-            problem = f"cannot be read ({error})"
-        raise DataError(f"{path} {problem}: it is damaged, train the run again")
+        remedy = "train the run again, or take the file from a copy of it"
+        if not self.metrics_file.exists():
+            raise MissingFileError(f"{self.metrics_file} is missing: {remedy}")
+        return read_epochs(self.metrics_file, needed=needed, remedy=remedy)

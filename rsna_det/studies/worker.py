@@ -16,11 +16,14 @@ from rsna_det.config.options import TrainOptions
 from rsna_det.drawing.tables import counted
 from rsna_det.errors import InUseError
 from rsna_det.files.locks import holder, lock
+from rsna_det.files.reading import readable
 from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.identity import identity, run_id
 from rsna_det.studies.records import RunDescription, write_description
 
 log = logging.getLogger(__name__)
+
+_LONGEST = 1000
 
 State = Literal["finished", "running", "failed", "interrupted", "missing"]
 Train = Callable[[TrainOptions, Path | None], object]
@@ -55,10 +58,17 @@ def state_of(folder: RunFolder, *, epochs: int) -> RunState:
     if working is not None:
         return RunState(state="running", detail=str(working))
     if folder.failure.is_file():
-        return RunState(state="failed", detail=folder.failure.read_text().partition("\n")[0])
+        return RunState(state="failed", detail=_first_line(folder.failure))
     if folder.last_checkpoint.is_file():
         return RunState(state="interrupted", detail="resumes from its last checkpoint")
     return RunState(state="missing")
+
+
+def _first_line(failure: Path) -> str:
+    """What went wrong; the file is for people and may hold anything."""
+    with readable(failure), failure.open(encoding="utf-8", errors="replace") as file:
+        line = file.readline(_LONGEST)
+    return "".join(mark if mark.isprintable() else " " for mark in line).strip()
 
 
 def work_on(config: DictConfig, *, overrides: Sequence[str], train: Train) -> None:

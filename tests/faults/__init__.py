@@ -1,1 +1,1 @@
-"""What goes wrong outside the code: damaged files, killed processes, full disks."""
+"""Faults that files, disks and machines have: what comes of them is the right result or an error with a remedy."""
