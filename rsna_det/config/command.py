@@ -23,6 +23,7 @@ from rsna_det.config.console import errors_as_messages, set_up
 from rsna_det.config.outputs import RECORD, check_free, write_record
 from rsna_det.errors import ConfigError, StorageError
 from rsna_det.files.locks import in_use
+from rsna_det.files.removal import clear_partial
 
 Options = TypeVar("Options")
 
@@ -80,6 +81,7 @@ class Command(Generic[Options]):
             # What the work may still refuse to replace keeps its own record until the work is done.
             kept = (folder / RECORD).is_dir() and self.knows_its_own and not config.get("overwrite")
             started.append(folder)
+            clear_partial(folder)
             if not kept:
                 _record(config, arguments, folder)
             configure_log(config.hydra.job_logging, config.hydra.verbose)

@@ -28,3 +28,10 @@ def clear_removed(folder: Path) -> None:
     """Remove what a kill left of a folder of this name; what cannot be removed is in nobody's way."""
     for left in folder.parent.glob(f"{folder.name}{_REMOVED}-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove the half-written files that kills left in a folder and in those right below it; its process holds it."""
+    for left in (*folder.glob("*.partial"), *folder.glob("*/*.partial")):
+        if left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)

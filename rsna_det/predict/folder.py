@@ -15,7 +15,7 @@ from rsna_det.errors import DataError, InUseError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table, write_table
 from rsna_det.files.atomic import write_text
-from rsna_det.files.removal import clear_removed, remove_folder
+from rsna_det.files.removal import clear_partial, clear_removed, remove_folder
 from rsna_det.runs.records import Record, read_record, write_record
 
 SUBMISSION = "submission.csv"
@@ -135,6 +135,7 @@ def open_folder(folder: Path, *, wanted: Fingerprint, overwrite: bool) -> list[P
         DataError: if what an interrupted start left there is damaged.
     """
     clear_removed(folder / PARTS)
+    clear_partial(folder)
     if not overwrite:
         check_not_finished(folder)
     try:

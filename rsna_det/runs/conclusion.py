@@ -10,6 +10,7 @@ from rsna_det.config.console import table_of
 from rsna_det.config.options import TrainOptions
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import Result, Stop, write_record
+from rsna_det.runs.stopping import epochs_done
 from rsna_det.runs.tracking import RunLogger
 from rsna_det.training.epoch_table import STEP_LOSS, EpochTable
 
@@ -34,7 +35,7 @@ def conclude(
     folder = RunFolder(options.run_dir)
     best = _best_score(trainer)
     result = Result(
-        epochs=trainer.current_epoch, seconds=round(seconds, 1), best_val_map=best, metrics=metrics, stopped=stop
+        epochs=epochs_done(trainer), seconds=round(seconds, 1), best_val_map=best, metrics=metrics, stopped=stop
     )
     write_record(folder.result_file, result)
     log.info("training ended: %s", stop.reason)

@@ -25,6 +25,7 @@ from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.data.fingerprint import fingerprint
 from rsna_det.errors import RsnaDetError
 from rsna_det.files.atomic import write_text
+from rsna_det.files.removal import clear_partial
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import ProvenanceRecord, Start, write_record
 
@@ -59,6 +60,7 @@ class Provenance(Callback):
     def recorded(self) -> Iterator[None]:
         """Write the entry of a start, and its outcome when it ends; a killed run stays ``running``."""
         started = time.perf_counter()
+        rank_zero_only(clear_partial)(self.folder.path)
         self.entry = {"started": _now(), "outcome": "running", **_machine(), "git": git_state(CONF)}
         self.entry["packages"] = _packages()
         self._write()

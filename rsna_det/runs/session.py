@@ -16,12 +16,13 @@ from rsna_det.config.devices import check_processes
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.errors import ConfigError, ResourceError
 from rsna_det.runs.conclusion import conclude, conclude_tracking
+from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.interruption import interruptions
 from rsna_det.runs.provenance import Provenance
 from rsna_det.runs.stopping import TrainingEnd
-from rsna_det.runs.tracking import finish_tracking
+from rsna_det.runs.tracking import finish_tracking, leave_id_to_original
 from rsna_det.training.checkpoint_io import read_checkpoint
-from rsna_det.training.commit import ResumedCheckpoints, in_order_of_commit
+from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine
 from rsna_det.training.module import DetectorModule
 
@@ -121,7 +122,11 @@ def _try_optimizer(module: DetectorModule) -> None:
 
 def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | None) -> Trainer:
     callbacks = in_order_of_commit([*(build(node) for node in options.callbacks.values() if node is not None), *own])
-    first_epoch = _epochs_done(checkpoint) if checkpoint else 0
+    first_epoch = 0
+    if checkpoint is not None:
+        content = read_checkpoint(checkpoint)
+        first_epoch = int(content["epoch"]) + 1
+        leave_id_to_original(RunFolder(options.run_dir), homes_of(content))
     loggers = [_logger(node, first_epoch) for node in options.logger.values()]
     return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
 
@@ -140,10 +145,6 @@ def _logger(node: dict[str, Any], first_epoch: int) -> Any:  # noqa: ANN401
     """A logger; one that continues a file is told where the run resumes."""
     make = build_partial(node)
     return make(first_epoch=first_epoch) if "first_epoch" in inspect.signature(make).parameters else make()
-
-
-def _epochs_done(checkpoint: Path) -> int:
-    return int(read_checkpoint(checkpoint)["epoch"]) + 1
 
 
 def _fit(

@@ -13,6 +13,12 @@ from rsna_det.runs.records import MAX_EPOCHS, Stop
 FAST_DEV_RUN, MAX_STEPS, MAX_TIME = "fast_dev_run", "max_steps", "max_time"
 
 
+def epochs_done(trainer: Trainer) -> int:
+    """Epochs trained in all starts together; Lightning's own count lacks the last of a run that had ended already."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
 class TrainingEnd(Callback):
     """Keeps that a callback ended the training, which Lightning forgets: a run killed afterwards would train on.
 
@@ -57,7 +63,7 @@ class TrainingEnd(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return self._limit(FAST_DEV_RUN, "trainer.fast_dev_run trains a few batches and keeps nothing")
         epochs = trainer.max_epochs
-        if epochs is not None and 0 <= epochs <= trainer.current_epoch:
+        if epochs is not None and 0 <= epochs <= epochs_done(trainer):
             return self._limit(MAX_EPOCHS, f"trainer.max_epochs={epochs} is reached")
         if 0 <= trainer.max_steps <= trainer.global_step:
             return self._limit(MAX_STEPS, f"trainer.max_steps={trainer.max_steps} is reached")

@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
@@ -284,6 +284,22 @@ def _reachable_mode(mode: Mode) -> Mode:
         return mode
     log.warning("%s: continuing offline; `wandb sync` uploads the run later", problem)
     return "offline"
+
+
+def leave_id_to_original(folder: RunFolder, homes: Iterable[Path]) -> None:
+    """Forget the id of a run whose folder was copied: two runs would go on under one id. A moved run keeps its own.
+
+    Args:
+        folder: of the run.
+        homes: the folders in which its checkpoints lay.
+    """
+    for original in (RunFolder(home.parent) for home in homes):
+        elsewhere = original.path.resolve() != folder.path.resolve()
+        if elsewhere and original.wandb_id.is_file() and folder.wandb_id.is_file():
+            own = folder.wandb_id.read_text(encoding="utf-8")
+            if original.wandb_id.read_text(encoding="utf-8") == own:
+                log.warning("%s is a copy of %s: W&B gets it as a run of its own", folder, original)
+                folder.wandb_id.unlink()
 
 
 def run_id_of(folder: Path) -> str:

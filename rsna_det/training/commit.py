@@ -53,6 +53,12 @@ class ResumedCheckpoints(Callback):
                 _warn_of_missing(Path(callback.best_model_path))
 
 
+def homes_of(content: dict[str, Any]) -> set[Path]:
+    """The folders in which the checkpoints of a run lay when this one was written."""
+    states = content.get("callbacks", {}).values()
+    return {Path(state["dirpath"]) for state in states if isinstance(state, dict) and state.get("dirpath")}
+
+
 def _checkpoint_callbacks(trainer: Trainer) -> list[ModelCheckpoint]:
     return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
 

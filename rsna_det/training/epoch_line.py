@@ -51,7 +51,7 @@ class EpochLine(Callback):
         if self.best_epoch >= 0:
             parts.append(f"best so far {self.best:.4f} in epoch {self.best_epoch + 1}")
         left = epochs - trainer.current_epoch - 1
-        if left > 0:
+        if left > 0 and not math.isnan(self._started):
             seconds = (time.perf_counter() - self._started) / (trainer.current_epoch + 1 - self._first_epoch)
             parts.append(f"about {duration(left * seconds)} left")
         return f"epoch {trainer.current_epoch + 1}{of}: {', '.join(parts)}"
