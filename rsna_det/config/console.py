@@ -106,7 +106,9 @@ def _end_interrupted(status: int, what: str, how_to_go_on: Callable[[], str] | N
     """Say how to go on, on the console and in the files that log."""
     sentence = f"{what}: {how_to_go_on()}" if how_to_go_on is not None else what
     _write_to_files(logging.WARNING, sentence)
-    Console(stderr=True).print(sentence, soft_wrap=True, highlight=False, markup=False)
+    # Each of a run's processes ends here.
+    if starts_the_work():
+        Console(stderr=True).print(sentence, soft_wrap=True, highlight=False, markup=False)
     sys.exit(status)
 
 

@@ -73,7 +73,8 @@ def end_run(server_problem: Callable[[], str | None]) -> None:
     failures = Failures()
 
     def finish() -> None:
-        with failures.noted("the end of the run"):
+        # That its process has ended has been said by then.
+        with failures.noted("the end of the run"), suppress(ConnectionError):
             wandb.finish()
 
     ending = threading.Thread(target=finish, daemon=True)

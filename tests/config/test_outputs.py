@@ -50,9 +50,9 @@ def test_the_same_options_go_on_and_others_are_refused(tmp_path: Path) -> None:
     recorded(tmp_path, EVALUATE)
     (tmp_path / "grid.csv").write_text("")
     assert command_of(tmp_path) == EVALUATE
-    moved = OmegaConf.create({**CONFIG, "out": "elsewhere"})
+    moved = OmegaConf.merge(CONFIG, {"out": "elsewhere", "run_dir": "there"})
     check_free(tmp_path, command=EVALUATE, config=moved)
-    other = OmegaConf.create({**CONFIG, "splits": 4})
+    other = OmegaConf.merge(CONFIG, {"splits": 4})
     with pytest.raises(InUseError, match="holds an evaluation of other options"):
         check_free(tmp_path, command=EVALUATE, config=other)
     with pytest.raises(InUseError, match="holds an evaluation"):

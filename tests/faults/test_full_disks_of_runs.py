@@ -23,7 +23,7 @@ from tests.short_runs import TRAINING_WARNINGS, composed, options_of
 
 pytestmark = TRAINING_WARNINGS
 
-FILES = ["truth.parquet", "epoch_00.candidates.parquet", "epoch_00.png", "metrics.csv", "last.ckpt", "result.json"]
+FILES = ["epoch_00.candidates.parquet", "epoch_00.png", "last.ckpt", "result.json"]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_picture_that_cannot_be_written_leaves_no_half(tmp_path: Path, monkeyp
     images = DetectionImages(folder=str(tmp_path), count=1, columns=1, side=16)
     none = Detections(boxes=torch.zeros(0, 4), scores=torch.zeros(0))
     shown = BoxedImage(
-        image=np.zeros((16, 16), dtype=np.float32), detections=none, truths=np.zeros((0, 4), np.float32), caption="none"
+        image=np.zeros((16, 16), dtype=np.uint8), detections=none, truths=np.zeros((0, 4), np.float32), caption="none"
     )
     with pytest.raises(StorageError, match=r"epoch_00\.png could not be written"):
         images._write_sheet([shown], tmp_path / "epoch_00.png")

@@ -74,7 +74,7 @@ def assert_the_same_run(folder: Path, whole: Path, *, rewritten: tuple[str, ...]
     assert mine["metrics"]["val/map"] >= 0
 
 
-TRIED_BY_FUZZ = ("epoch_01.images.parquet", "epoch_01.png")
+TRIED_BY_FUZZ = ("epoch_01.candidates.parquet", "epoch_01.images.parquet", "epoch_01.png", "provenance.json")
 
 
 class Runs:
