@@ -20,7 +20,8 @@ from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.interruption import interruptions
 from rsna_det.runs.provenance import Provenance
 from rsna_det.runs.stopping import TrainingEnd
-from rsna_det.runs.tracking import finish_tracking, leave_id_to_original
+from rsna_det.runs.tracking import finish_tracking
+from rsna_det.runs.wandb_id import leave_id_to_original
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine

@@ -2,15 +2,10 @@
 
 import logging
 import os
-import ssl
-import uuid
-from collections.abc import Iterable, Sequence
-from http.client import HTTPException
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 # Even offline, wandb would look up the host that it reports its own errors to.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -24,13 +19,14 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
+from wandb.sdk.lib import module as wandb_globals
 
 from rsna_det.config.options import TrainOptions
 from rsna_det.drawing.boxes import BoxedImage
-from rsna_det.files.atomic import write_text
 from rsna_det.runs.artifacts import RunArtifact, run_artifacts
 from rsna_det.runs.folder import RunFolder
-from rsna_det.runs.wandb_failures import Failures, abandon, end_run, never_raising
+from rsna_det.runs.wandb_failures import Failures, ends_in_time, never_raising, silence_of
+from rsna_det.runs.wandb_id import run_id_of
 from rsna_det.structures import Category
 from rsna_det.training.losses import LOSS_NAMES
 
@@ -200,7 +196,31 @@ def wandb_logger(
 
 def finish_tracking() -> None:
     """Close the run, if one is open: the next one in this process would be merged into it."""
-    end_run(server_problem)
+    if wandb.run is None:
+        return
+    failures = Failures()
+
+    def finish() -> None:
+        # That its process has ended has been said by then.
+        with failures.noted("the end of the run"), suppress(ConnectionError):
+            wandb.finish()
+
+    sends = not (wandb.run.offline or wandb.run.disabled)
+    ended = ends_in_time(finish, sends=sends, server_problem=server_problem)
+    if not ended or wandb.run is not None:
+        abandon()
+
+
+def abandon() -> None:
+    """Drop W&B's process and forget its run; its files stay as they are."""
+    # W&B has no public way to end a process that does not answer.
+    process = getattr(getattr(getattr(wandb.setup(), "_connection", None), "_proc", None), "_process", None)
+    if process is not None:
+        process.kill()
+    # Its end is what was wanted, whatever it raises: SystemExit with the status of its process, for one.
+    with suppress(Exception, SystemExit):
+        wandb.teardown()
+    wandb_globals.unset_globals()  # type: ignore[no-untyped-call]
 
 
 def logged_in() -> bool:
@@ -219,17 +239,7 @@ def default_entity() -> str:
 
 def server_problem() -> str | None:
     """What is wrong with the server, None if somebody answers there; W&B would try for 90 seconds."""
-    address = str(wandb.setup().settings.base_url)
-    # Whoever answers, whatever it says and however it proves its name, is there.
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    try:
-        urlopen(address, timeout=CONNECT_SECONDS, context=unverified).close()  # noqa: S310  # of W&B's own settings
-    except HTTPError:
-        return None
-    except (OSError, HTTPException, ValueError) as error:
-        return f"W&B cannot be reached at {urlsplit(address).netloc} ({getattr(error, 'reason', error)})"
-    return None
+    return silence_of(str(wandb.setup().settings.base_url), seconds=CONNECT_SECONDS)
 
 
 @rank_zero_only
@@ -284,30 +294,3 @@ def _reachable_mode(mode: Mode) -> Mode:
         return mode
     log.warning("%s: continuing offline; `wandb sync` uploads the run later", problem)
     return "offline"
-
-
-def leave_id_to_original(folder: RunFolder, homes: Iterable[Path]) -> None:
-    """Forget the id of a run whose folder was copied: two runs would go on under one id. A moved run keeps its own.
-
-    Args:
-        folder: of the run.
-        homes: the folders in which its checkpoints lay.
-    """
-    for original in (RunFolder(home.parent) for home in homes):
-        elsewhere = original.path.resolve() != folder.path.resolve()
-        if elsewhere and original.wandb_id.is_file() and folder.wandb_id.is_file():
-            own = folder.wandb_id.read_text(encoding="utf-8")
-            if original.wandb_id.read_text(encoding="utf-8") == own:
-                log.warning("%s is a copy of %s: W&B gets it as a run of its own", folder, original)
-                folder.wandb_id.unlink()
-
-
-def run_id_of(folder: Path) -> str:
-    """The id that W&B knows a run by; made when it is first asked for."""
-    path = RunFolder(folder).wandb_id
-    found = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-    if not found:
-        found = uuid.uuid4().hex[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, f"{found}\n")
-    return found

@@ -1,21 +1,23 @@
 """What W&B's process or server does wrong: said once, bounded in time, and never the reason that a run fails."""
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
+from http.client import HTTPException
 from typing import Any
-
-import wandb
-from wandb.sdk.lib import module as wandb_globals
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 log = logging.getLogger(__name__)
 
-FINISH_SECONDS = 60
+FINISH_SECONDS = 60.0
 """How long W&B's process may take to end a run once nothing is to be sent."""
 
-_ASKED_SECONDS = 5
+_ASKED_SECONDS = 5.0
 
 
 class Failures:
@@ -59,27 +61,20 @@ def never_raising(method: Callable[..., Any], what: str) -> Callable[..., Any]:
     return guarded
 
 
-def end_run(server_problem: Callable[[], str | None]) -> None:
-    """Close the run, if one is open: the next one in this process would be merged into it.
-
-    An upload may take its time while the server answers; a silent server or process is left after a while.
+def ends_in_time(finish: Callable[[], None], *, sends: bool, server_problem: Callable[[], str | None]) -> bool:
+    """End W&B's run; an upload may take its time while the server answers, a silent server or process is left.
 
     Args:
+        finish: ends the run.
+        sends: whether it uploads.
         server_problem: what is wrong with the server, if anything is.
+
+    Returns:
+        False if it was left.
     """
-    if wandb.run is None:
-        return
-    sends = not getattr(wandb.run, "offline", True) and not getattr(wandb.run, "disabled", False)
-    failures = Failures()
-
-    def finish() -> None:
-        # That its process has ended has been said by then.
-        with failures.noted("the end of the run"), suppress(ConnectionError):
-            wandb.finish()
-
     ending = threading.Thread(target=finish, daemon=True)
     ending.start()
-    waited = 0
+    waited = 0.0
     while ending.is_alive() and waited < FINISH_SECONDS:
         ending.join(_ASKED_SECONDS)
         # While the server takes what it is sent, the clock stands still.
@@ -88,18 +83,23 @@ def end_run(server_problem: Callable[[], str | None]) -> None:
         if problem is not None:
             log.warning("%s: leaving the rest to `wandb sync`", problem)
             break
-    if ending.is_alive() or wandb.run is not None:
-        abandon()
+    return not ending.is_alive()
 
 
-def abandon() -> None:
-    """Drop W&B's process and forget its run; its files stay as they are."""
-    setup = wandb.setup()
-    # W&B has no public way to end a process that does not answer.
-    process = getattr(getattr(getattr(setup, "_connection", None), "_proc", None), "_process", None)
-    if process is not None:
-        process.kill()
-    # Its end is what was wanted, whatever it raises: SystemExit with the status of its process, for one.
-    with suppress(Exception, SystemExit):
-        wandb.teardown()
-    wandb_globals.unset_globals()  # type: ignore[no-untyped-call]
+def silence_of(address: str, *, seconds: float) -> str | None:
+    """Why nobody answers at a server's address, in words; None if somebody does, whatever it says.
+
+    Args:
+        address: with its scheme.
+        seconds: that an answer may take.
+    """
+    # How it proves its name is not asked here.
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    try:
+        urlopen(address, timeout=seconds, context=unverified).close()  # noqa: S310  # of W&B's own settings
+    except HTTPError:
+        return None
+    except (OSError, HTTPException, ValueError) as error:
+        return f"W&B cannot be reached at {urlsplit(address).netloc} ({getattr(error, 'reason', error)})"
+    return None

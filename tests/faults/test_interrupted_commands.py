@@ -24,7 +24,8 @@ from rsna_det.errors import ResourceError
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.interruption import interruptions
 from rsna_det.runs.session import run
-from rsna_det.runs.tracking import finish_tracking, leave_id_to_original, run_id_of
+from rsna_det.runs.tracking import finish_tracking
+from rsna_det.runs.wandb_id import leave_id_to_original, run_id_of
 from rsna_det.training.callbacks import EpochSeed
 from tests.faults.killing import files_of
 from tests.short_runs import TRAINING_WARNINGS, environment, options_of, short_run

@@ -9,8 +9,8 @@ import pytest
 import wandb
 
 from rsna_det.runs import tracking, wandb_failures
-from rsna_det.runs.tracking import server_problem
-from rsna_det.runs.wandb_failures import Failures, end_run, never_raising
+from rsna_det.runs.tracking import finish_tracking, server_problem
+from rsna_det.runs.wandb_failures import Failures, never_raising
 
 
 def test_a_server_that_takes_connections_and_says_nothing_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +32,12 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         done: list[str] = []
         monkeypatch.setattr(wandb, "run", Mock(offline=offline, disabled=False))
         monkeypatch.setattr(wandb, "finish", lambda: time.sleep(2))
-        monkeypatch.setattr(wandb_failures, "abandon", lambda: done.append("abandoned"))
+        monkeypatch.setattr(tracking, "abandon", lambda: done.append("abandoned"))
+        monkeypatch.setattr(tracking, "server_problem", lambda: problem)
         monkeypatch.setattr(wandb_failures, "FINISH_SECONDS", 0.3)
         monkeypatch.setattr(wandb_failures, "_ASKED_SECONDS", 0.1)
         started = time.monotonic()
-        end_run(lambda: problem)
+        finish_tracking()
         done.append(f"{time.monotonic() - started:.0f} s")
         return done
 
