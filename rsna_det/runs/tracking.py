@@ -217,6 +217,7 @@ def abandon() -> None:
     process = getattr(getattr(getattr(wandb.setup(), "_connection", None), "_proc", None), "_process", None)
     if process is not None:
         process.kill()
+        process.wait()
     # Its end is what was wanted, whatever it raises: SystemExit with the status of its process, for one.
     with suppress(Exception, SystemExit):
         wandb.teardown()
