@@ -18,6 +18,7 @@ from rsna_det.config.command import Command
 from rsna_det.config.compose import CONF, build, compose_config
 from rsna_det.config.options import PrepareOptions
 from rsna_det.errors import ConfigError
+from rsna_det.files.tables import write_csv
 from rsna_det.structures import Category
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _report_label_tables(options: PrepareOptions) -> None:
 
 def _show(report: pd.DataFrame, title: str, path: Path) -> None:
     """Print the report and write it: images and boxes apart, and how many share a true patient with other folds."""
-    report.to_csv(path, index=False)
+    write_csv(report, path)
     table = Table(title=f"{title} ({path})", title_justify="left")
     for name in ("fold", "images", "with boxes", "boxes", "abnormal", "normal", "leaking", "leaking, with boxes"):
         table.add_column(name, justify="right")

@@ -116,22 +116,22 @@ class Arguments:
             where: name of the value, dotted.
         """
         if type(value) is not dict:
-            yield f"{where or 'it'} is {shown(value)}; expected names with their values"
+            yield f"{where or 'it'} is {shown_value(value)}; expected names with their values"
             return
         kinds = {**self.required, **self.optional}
         for name in value:
             if type(name) is not str or name not in kinds:
-                yield f"{where or 'it'} takes no {shown(name)}, only {', '.join(kinds)}"
+                yield f"{where or 'it'} takes no {shown_value(name)}, only {', '.join(kinds)}"
         for name, kind in kinds.items():
             problem = kind.problem(value[name]) if name in value else None
             if problem is not None:
-                yield f"{_below(where, name)} is {shown(value[name])}: {problem}"
+                yield f"{_below(where, name)} is {shown_value(value[name])}: {problem}"
         for name in self.required:
             if name not in value:
                 yield f"it lacks {_below(where, name)}"
 
 
-def shown(value: object) -> str:
+def shown_value(value: object) -> str:
     """A value in a message: short, and of a container only its type, since it may hold itself or anything."""
     if value is None or type(value) in (bool, int, float, str):
         text = repr(value) if not isinstance(value, int) or abs(value) < 10**_SHOWN else "a huge number"

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rsna_det.config.compose import CONF
+from rsna_det.config.resolvers import OF_TWO_VALUES
 from rsna_det.config.roles import flat_options
 from rsna_det.config.targets import MOVED, todays_target
 from rsna_det.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ _COMMON = (
 
 _KEY = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _REFERENCE = re.compile(rf"\$\{{({_KEY})\}}")
-_EITHER = re.compile(rf"\$\{{either:\$\{{({_KEY})\}},\$\{{({_KEY})\}}\}}")
+_OF_TWO = re.compile(rf"\$\{{({'|'.join(OF_TWO_VALUES)}):\$\{{({_KEY})\}},\$\{{({_KEY})\}}\}}")
 _PLACEHOLDER = "${"
 _MOST_LOOKUPS = 100
 _LONGEST = 10_000
@@ -152,10 +153,9 @@ def _value(value: Any, root: Mapping[str, Any], lookups: list[int]) -> Any:  # n
     """A value with its references filled in; ``lookups`` counts them, since references may multiply."""
     if not isinstance(value, str) or _PLACEHOLDER not in value:
         return value
-    either, reference = _EITHER.fullmatch(value), _REFERENCE.fullmatch(value)
-    if either:
-        first = _looked_up(either[1], root, lookups)
-        return _looked_up(either[2], root, lookups) if first is None else first
+    of_two, reference = _OF_TWO.fullmatch(value), _REFERENCE.fullmatch(value)
+    if of_two:
+        return OF_TWO_VALUES[of_two[1]](*(_looked_up(key, root, lookups) for key in of_two.groups()[1:]))
     if reference:
         return _looked_up(reference[1], root, lookups)
     # OmegaConf reads a backslash before a placeholder in ways of its own.

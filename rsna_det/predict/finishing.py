@@ -1,6 +1,5 @@
 """The end of a prediction: parts joined, detections and submission written."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint,
 from rsna_det.evaluation.submission import validate_submission, write_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, detections_table, read_table, write_table
 from rsna_det.files.names import shown
+from rsna_det.files.removal import remove_folder
 from rsna_det.files.tables import write_csv_rows
 from rsna_det.predict.ensemble_point import uses_percentiles
 from rsna_det.predict.folder import (
@@ -71,7 +71,7 @@ def finish(
     write_operating_point(point, folder / OPERATING_POINT, evidence=evidence)
     write_table(detections_table(found), folder / DETECTIONS)
     _submit(folder, found, sizes)
-    shutil.rmtree(folder / PARTS)
+    remove_folder(folder / PARTS)
     return found
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table, write_table
 from rsna_det.files.atomic import write_text
 from rsna_det.files.names import shown
+from rsna_det.files.removal import clear_partial, clear_removed, remove_folder
 from rsna_det.runs.records import Record, read_record, write_record
 
 SUBMISSION = "submission.csv"
@@ -100,6 +100,11 @@ class Part:
     sizes: Mapping[str, tuple[int, int]]
     problems: Mapping[str, str]
 
+    @property
+    def number(self) -> int:
+        """By which its files are named; numbers may be missing."""
+        return int(self.stem.name)
+
     def read(self, name: str) -> pd.DataFrame:
         """One of its tables."""
         return read_table(_with_suffix(self.stem, name), SCHEMAS[name])
@@ -114,12 +119,14 @@ def check_not_finished(folder: Path) -> None:
     """Refuse to overwrite a prediction.
 
     Raises:
-        InUseError: if the folder holds a finished one.
+        InUseError: if the folder holds a finished one, or files of one and no parts to go on with.
     """
+    instead = "choose another `out`, or replace it with `overwrite=true`"
     if is_finished(folder):
-        raise InUseError(
-            f"{folder} holds a finished prediction: choose another `out`, or replace it with `overwrite=true`"
-        )
+        raise InUseError(f"{folder} holds a finished prediction: {instead}")
+    left = [folder / name for name in (*_ALL_FILES, PICTURES) if (folder / name).exists()]
+    if left and not (folder / PARTS / _FINGERPRINT).is_file():
+        raise InUseError(f"{folder} holds files of another prediction ({left[0]}): {instead}")
 
 
 def open_folder(folder: Path, *, wanted: Fingerprint, overwrite: bool) -> list[Part]:
@@ -137,6 +144,8 @@ def open_folder(folder: Path, *, wanted: Fingerprint, overwrite: bool) -> list[P
         InUseError: if it holds another prediction.
         DataError: if what an interrupted start left there is damaged.
     """
+    clear_removed(folder / PARTS)
+    clear_partial(folder)
     if not overwrite:
         check_not_finished(folder)
     try:
@@ -203,8 +212,7 @@ def _remove(folder: Path) -> None:
     for name in _ALL_FILES:
         (folder / name).unlink(missing_ok=True)
     for name in (PARTS, PICTURES):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
+        remove_folder(folder / name)
 
 
 def _state(path: Path) -> list[int]:

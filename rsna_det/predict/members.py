@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rsna_det.boxes.decoding import DecodingSettings
-from rsna_det.config.plain import Number, shown
+from rsna_det.config.plain import Number, shown_value
 from rsna_det.errors import ConfigError, DataError, MissingFileError, StorageError
 from rsna_det.files.names import shown
 from rsna_det.files.paths import matching_paths, place_of
@@ -104,7 +104,7 @@ def read_member(path: Path) -> Member:
     epoch = content.get("epoch")
     problem = _EPOCH.problem(epoch)
     if problem is not None or not isinstance(epoch, int):
-        raise _foreign(path, f"epoch is {shown(epoch)}: {problem}")
+        raise _foreign(path, f"epoch is {shown_value(epoch)}: {problem}")
     network_weights(path, content)
     return Member(
         path=path,

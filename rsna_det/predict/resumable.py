@@ -125,7 +125,7 @@ class _Work:
             task = bar.add_task("predicting", total=len(left) * len(self.members))
             drawing = {i: future for part in parts for i, future in self._submit_pictures(pool, part).items()}
             for chunk in self._chunks(left, plan, pool, lambda images: bar.advance(task, images)) if plan else ():
-                parts.append(self._write(chunk, number=len(parts)))
+                parts.append(self._write(chunk, number=1 + max((part.number for part in parts), default=-1)))
                 self._await_pictures(drawing)
                 drawing = self._submit_pictures(pool, parts[-1])
             self._await_pictures(drawing)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.options import TrainOptions, as_plain
-from rsna_det.config.plain import shown
+from rsna_det.config.plain import shown_value
 from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.errors import ConfigError, DataError
 from rsna_det.files.paths import matching_paths
@@ -89,7 +89,8 @@ def image_size_of(folder: RunFolder, options: TrainOptions) -> int:
     problem = SIDE.problem(side)
     if problem is not None or not isinstance(side, int):
         raise ConfigError(
-            f"{folder.composed_config}: data.image_size is {shown(side)}: {problem}: take it from a copy of the run"
+            f"{folder.composed_config}: data.image_size is {shown_value(side)}: {problem}: take it from a copy of the "
+            "run"
         )
     return side
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rsna_det.boxes.decoding import DecodingSettings
-from rsna_det.config.plain import Arguments, Either, Flag, Kind, Number, Numbers, Word, shown
+from rsna_det.config.plain import Arguments, Either, Flag, Kind, Number, Numbers, Word, shown_value
 from rsna_det.config.targets import todays_target
 from rsna_det.errors import DataError
 from rsna_det.models.encoder import Encoder
@@ -49,11 +49,12 @@ class _Recipe:
 
     def problems(self, node: object, where: str) -> Iterator[str]:
         if type(node) is not dict:
-            yield f"{where} is {shown(node)}; expected the arguments of {self.target}"
+            yield f"{where} is {shown_value(node)}; expected the arguments of {self.target}"
             return
         target = node.get("_target_")
         if type(target) is not str or todays_target(target) != self.target:
-            yield f"{where}: it would call {target[:100] if type(target) is str else shown(target)}, not {self.target}"
+            called = target[:100] if type(target) is str else shown_value(target)
+            yield f"{where}: it would call {called}, not {self.target}"
             return
         own = {name: value for name, value in node.items() if name != "_target_"}
         yield from Arguments(required=self.required, optional=self.optional).problems(own, where)
@@ -124,7 +125,7 @@ def read_description(found: object) -> Description:
         DataError: for anything but the known names with plain values in their ranges; saying what.
     """
     if type(found) is not dict:
-        raise DataError(f"its description is {shown(found)}")
+        raise DataError(f"its description is {shown_value(found)}")
     parts = {"encoder": _ENCODER, "model": _MODEL, "decoding": _DECODING}
     rest = {name: value for name, value in found.items() if name not in parts}
     problems = [*_WHOLE.problems(rest, "")]

@@ -4,7 +4,7 @@ The folders and files that Lightning's callbacks write to are named in conf/call
 every study hash holds those values; a test checks that both agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
+from rsna_det.config.outputs import RECORD, write_record
 from rsna_det.config.saved import plain_values, read_saved
 from rsna_det.errors import ConfigError, MissingFileError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
-from rsna_det.files.atomic import write_text
 from rsna_det.runs.records import ProvenanceRecord, Result, read_record
 from rsna_det.training.epoch_table import read_epochs
 
@@ -40,12 +40,12 @@ class RunFolder:
     @property
     def composed_config(self) -> Path:
         """The configuration as Hydra composed it, with interpolations: what resuming and comparing read."""
-        return self.path / ".hydra" / "config.yaml"
+        return self.path / RECORD / "config.yaml"
 
     @property
     def overrides(self) -> Path:
         """The overrides that it was composed with."""
-        return self.path / ".hydra" / "overrides.yaml"
+        return self.path / RECORD / "overrides.yaml"
 
     @property
     def resolved_config(self) -> Path:
@@ -171,12 +171,13 @@ class RunFolder:
         except ConfigError as error:
             raise ConfigError(f"{self.composed_config}: {error}") from error
 
-    def save_config(self, config: DictConfig, overrides: Sequence[str]) -> None:
+    def save_config(self, config: DictConfig, overrides: Sequence[str], *, hydra: DictConfig | None = None) -> None:
         """Save a configuration as Hydra does: composed, its folder left open.
 
         Args:
             config: as composed.
             overrides: what it was composed with.
+            hydra: Hydra's own part of it.
 
         Raises:
             StorageError: if it cannot be written.
@@ -184,9 +185,7 @@ class RunFolder:
         saved = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(saved, value=False)
         saved.run_dir = "???"
-        self.composed_config.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.composed_config, OmegaConf.to_yaml(saved))
-        write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        write_record(self.path, saved, hydra=hydra, overrides=overrides)
 
     def result(self) -> Result | None:
         """What the run achieved; None if it is not finished.
@@ -197,14 +196,18 @@ class RunFolder:
         remedy = "remove it, and the run resumes from its last checkpoint"
         return read_record(self.result_file, Result, remedy=remedy) if self.result_file.exists() else None
 
-    def is_finished(self, *, epochs: int) -> bool:
-        """Whether the run has been trained for so many epochs.
+    def is_finished(self, *, epochs: int, limits: Mapping[str, object] | None = None) -> bool:
+        """Whether the run has been trained for so many epochs, or ended before them as configured.
+
+        Args:
+            epochs: how many it is to be trained for.
+            limits: options of the trainer, as of :meth:`rsna_det.runs.records.Result.ends`.
 
         Raises:
             DataError: if its result is damaged.
         """
         result = self.result()
-        return result is not None and result.epochs >= epochs
+        return result is not None and result.ends(epochs=epochs, limits=limits)
 
     def provenance(self) -> ProvenanceRecord | None:
         """What the run was made from; None if it never began.

@@ -15,6 +15,8 @@ Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**53)]
 Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """Numbers of records; scores may be NaN, these may not."""
 
+MAX_EPOCHS = "max_epochs"
+
 
 class Record(BaseModel):
     """A record whose keys and types are known: anything else in its file is damage."""
@@ -27,6 +29,20 @@ _SHOWN = 5
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
+class Stop(Record):
+    """Why training ended as configured.
+
+    Attributes:
+        by: ``max_epochs``, another option of the trainer, or the name of the callback that asked for it.
+        limit: the option's value, as text; None for a callback.
+        reason: in words.
+    """
+
+    by: str
+    limit: str | None = None
+    reason: str
+
+
 class Result(Record):
     """``result.json``: what a finished run achieved.
 
@@ -35,12 +51,28 @@ class Result(Record):
         seconds: of the last start's training.
         best_val_map: highest ``val/map_best`` of the run's best checkpoint; None if none was kept.
         metrics: of the last epoch, by name.
+        stopped: why training ended; None in records of older versions, which ended with their last epoch.
     """
 
     epochs: Count
     seconds: Seconds
     best_val_map: float | None
     metrics: dict[str, float]
+    stopped: Stop | None = None
+
+    def ends(self, *, epochs: int, limits: Mapping[str, object] | None = None) -> bool:
+        """Whether a run of so many epochs is finished, and not to be trained on.
+
+        Args:
+            epochs: how many it is to be trained for.
+            limits: options of the trainer; a run that a limit ended goes on if that limit has changed. None to accept
+                whatever ended it.
+        """
+        if self.epochs >= epochs:
+            return True
+        if self.stopped is None or self.stopped.by == MAX_EPOCHS:
+            return False
+        return self.stopped.limit is None or limits is None or str(limits.get(self.stopped.by)) == self.stopped.limit
 
 
 class GitState(Record):

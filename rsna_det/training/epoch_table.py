@@ -17,6 +17,9 @@ from rsna_det.files.tables import read_csv_text
 
 _MOST = 10**9
 
+STEP_LOSS = "step_loss"
+"""What the progress bar shows after each step; no epoch's value."""
+
 
 class EpochTable(Logger):
     """Writes everything logged for an epoch into one row of a CSV file.
@@ -67,7 +70,7 @@ class EpochTable(Logger):
             metrics: values by name, with ``epoch``.
             step: number of optimizer steps so far.
         """
-        values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", "step_loss"}}
+        values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", STEP_LOSS}}
         if not values or "epoch" not in metrics:
             return
         epoch = int(metrics["epoch"])
