@@ -8,7 +8,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from rsna_det.training.run_plan import duration as duration
+from rsna_det.training.run_plan import duration
 
 log = logging.getLogger(__name__)
 
