@@ -6,7 +6,7 @@ WORKERS ?= 2
 .DEFAULT_GOAL := help
 STUDY ?=
 
-.PHONY: help setup demo test fuzz lint format report bench lock clean
+.PHONY: help setup demo test fuzz mutants lint format report bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -31,6 +31,10 @@ test: setup ## all tests, the same examples every time
 fuzz: setup ## the property tests with ten times as many examples, others every time
 	$(BIN)/python -m pytest -n $(WORKERS) -m hypothesis --hypothesis-profile=fuzz
 
+mutants: setup ## mutation testing of boxes, metric, losses and DICOM reading (an hour or two); the survivors at the end
+	$(BIN)/mutmut run --max-children $(WORKERS)
+	$(BIN)/mutmut results
+
 lint: setup ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,4 +56,4 @@ lock: ## write the installed versions into requirements.lock
 		sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; platform_system == "Linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean: ## remove .venv and caches (runs and data stay)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache mutants build *.egg-info

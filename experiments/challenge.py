@@ -4,13 +4,11 @@
 predictions=...`` wrote; the study ``ensemble`` must be finished.
 """
 
-import json
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.runs import RESAMPLES, SEED, finished_variants, score_seed
@@ -19,6 +17,9 @@ from rsna_det.config.options import FigureOptions
 from rsna_det.drawing.tables import Style
 from rsna_det.errors import ConfigError, DataError
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions, bootstrap_mean
+from rsna_det.files.json import read_object
+from rsna_det.files.tables import markdown_text, read_csv_text
+from rsna_det.files.yaml import read_mapping
 
 STUDY = StudyReport(
     study="ensemble",
@@ -47,6 +48,7 @@ _RULES = {
     "percentile": "ensemble, 20th percentile of the box sizes, reduced by their spread",
     "re-scaled": "ensemble, boxes rescaled to {factor:.1%}",
 }
+_REMEDY = "evaluate again"
 _NEEDED = ("method", "map", "map_low", "map_high", "more_than_mean", "more_low", "more_high")
 _STYLE = Style(headings={"what": "method", "difference": "difference from mean box sizes"})
 
@@ -108,21 +110,22 @@ def _evaluation(options: FigureOptions) -> Path:
 
 
 def _read_numbers(path: Path) -> dict[str, Any]:
+    numbers = read_object(path, remedy=_REMEDY)
     try:
-        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         float(numbers["operating_point"]["rescale_factor"]), int(numbers["images"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not the report of an evaluation ({error!r}): evaluate again") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path} is damaged ({error!r}): {_REMEDY}") from error
     return numbers
 
 
 def _read_rules(path: Path) -> pd.DataFrame:
+    rules = read_csv_text(path, needed=["method", *_NEEDED[1:]], remedy=_REMEDY)
     try:
-        rules = pd.read_csv(path).astype(dict.fromkeys(_NEEDED[1:], float))
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not a table of size rules ({error}): evaluate again") from error
-    if "method" not in rules or rules.empty:
-        raise DataError(f"{path} has no rows, or no column method: evaluate again")
+        rules = rules.replace("", "nan").astype(dict.fromkeys(_NEEDED[1:], float))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {_REMEDY}") from error
+    if rules.empty:
+        raise DataError(f"{path} is damaged (it has no rows): {_REMEDY}")
     return rules
 
 
@@ -143,10 +146,11 @@ def _out_of_fold(variant: Variant) -> dict[str, Any]:
 
 def _text(source: Path, numbers: dict[str, Any]) -> str:
     saved = source / ".hydra" / "config.yaml"
-    config: Any = yaml.safe_load(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
+    config = read_mapping(saved, remedy=_REMEDY) if saved.is_file() else {}
     asked = f"{config.get('predictions', 'a prediction')}, scored with {config.get('labels', 'labels')}"
     return (
-        f"Our ensemble is that of {source}: {asked}, {numbers['images']:,} images. The winners' mAP is on the "
+        f"Our ensemble is that of {markdown_text(f'{source}: {asked}')}, {int(numbers['images']):,} images. "
+        "The winners' mAP is on the "
         "challenge's private test set, labelled by the agreement of several readers. Compare it with ours only if ours "
         "is on the same images and labels. Intervals are 95% bootstraps over true patients. Differences are paired "
         "over the same images.\n\nThe last row is of single checkpoints on the images that their fold held out, "

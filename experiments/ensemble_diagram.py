@@ -17,15 +17,18 @@ from matplotlib.patches import FancyBboxPatch
 
 from experiments.reporting.command import FigureReport, main
 from experiments.reporting.study_report import Part
-from rsna_det.config.check import check_config
-from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.config.check import check_values
+from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.options import FigureOptions, TrainOptions
+from rsna_det.config.saved import plain_values
 from rsna_det.drawing.figures import save_figure
 from rsna_det.errors import ConfigError, DataError
 from rsna_det.evaluate.report import operating_point_table
 from rsna_det.evaluation.operating_point import OPERATING_POINT, SIZE_RULES, OperatingPoint, read_operating_point
+from rsna_det.files.tables import read_csv_text
 from rsna_det.models.ensemble import HIGH, LOW
 from rsna_det.predict.folder import MEMBERS
+from rsna_det.runs.description import read_decoding
 from rsna_det.studies.plan import LAUNCHES, launched_study
 
 _STUDY = "ensemble"
@@ -96,12 +99,14 @@ def _of_prediction(source: Path) -> Ensemble:
 
 
 def _members(path: Path) -> pd.DataFrame:
+    remedy = "predict again"
+    members = read_csv_text(path, needed=["name", "fold", "epoch"], remedy=remedy)
     try:
-        members = pd.read_csv(path).astype({"name": str, "fold": int, "epoch": int})
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is not the table of an ensemble's members ({error}): predict again") from error
+        members = members.astype({"fold": int, "epoch": int})
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
     if members.empty:
-        raise DataError(f"{path} has no rows: predict again")
+        raise DataError(f"{path} is damaged (it has no rows): {remedy}")
     return members
 
 
@@ -118,13 +123,14 @@ def _of_study(options: FigureOptions) -> Ensemble:
         runs = [replace(first, data=first.data | {"fold": fold}) for fold in range(first.data["num_folds"])]
         source = f"conf/sweep/{_STUDY}.yaml, one checkpoint per epoch; the study has not been started"
     folds = {run.data["fold"]: range(run.trainer["max_epochs"]) for run in runs}
-    point = OperatingPoint.of_run(decoding=build(runs[0].decoding), image_size=runs[0].data["image_size"])
+    point = OperatingPoint.of_run(decoding=read_decoding(runs[0].decoding), image_size=runs[0].data["image_size"])
     return Ensemble(name=runs[0].name, checkpoints=folds, point=point, decided=False, source=source)
 
 
 def _options(overrides: Sequence[str]) -> TrainOptions:
     """The options of a run of which only the method matters."""
-    return check_config(compose_config("train", ["data.root=.", *overrides, "run_dir=."]), TrainOptions)
+    values = plain_values(compose_config("train", ["data.root=.", *overrides, "run_dir=."]))
+    return check_values(values, TrainOptions, components=False)
 
 
 def _table(found: Ensemble) -> pd.DataFrame:

@@ -8,6 +8,8 @@ import runpy
 import sys
 from importlib import metadata
 
+from rsna_det.files.streams import end_quietly_when_unread
+
 COMMANDS = {
     "prepare": "check labels, decode radiographs into a cache, report on the folds",
     "train": "train a detector, resume a run, or train what is missing of a study",
@@ -21,6 +23,7 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the first argument names."""
+    end_quietly_when_unread(sys.argv[1:])
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         sys.stdout.write(overview())

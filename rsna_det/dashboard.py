@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_values
 from rsna_det.config.compose import compose_config, override_key
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, print_table, set_up
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.config.roles import Role, flat_options, role_of
+from rsna_det.config.saved import plain_values
 from rsna_det.errors import ConfigError
 from rsna_det.files.atomic import write_text
 from rsna_det.runs.tracking import EPOCH, SUMMARIES, default_entity, logged_in, server_problem
@@ -157,7 +158,8 @@ def _save(study: Study, options: Mapping[str, Any]) -> str | None:
 def _composed(overrides: Sequence[str]) -> TrainOptions:
     config = compose_config("train", overrides)
     config.run_dir = "."
-    return check_config(config, TrainOptions)
+    # The overrides are a record's: nothing that they name is imported.
+    return check_values(plain_values(config), TrainOptions, components=False)
 
 
 def _one_a_variant(study: Study) -> list[StudyRun]:

@@ -18,6 +18,7 @@ from rsna_det.config.command import Command
 from rsna_det.config.compose import CONF, build, compose_config
 from rsna_det.config.options import PrepareOptions
 from rsna_det.errors import ConfigError
+from rsna_det.files.tables import write_csv
 from rsna_det.structures import Category
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def check(options: PrepareOptions) -> None:
 
 def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
     from rsna_det.data.cache.building import build_cache
+    from rsna_det.data.dicom.limits import Limits
     from rsna_det.data.labels.folds import fold_report
 
     check(options)
@@ -76,6 +78,7 @@ def _build_cache(options: PrepareOptions, data: RsnaDataModule) -> None:
             cache_dir=Path(str(data.cache_dir)),
             side=data.image_size,
             workers=options.workers,
+            limits=Limits.of(**vars(options.reading)),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     log.info("%d radiographs decoded in %s", len(cache), cache.file.parent)
@@ -107,7 +110,7 @@ def _report_label_tables(options: PrepareOptions) -> None:
 
 def _show(report: pd.DataFrame, title: str, path: Path) -> None:
     """Print the report and write it: images and boxes apart, and how many share a true patient with other folds."""
-    report.to_csv(path, index=False)
+    write_csv(report, path)
     table = Table(title=f"{title} ({path})", title_justify="left")
     for name in ("fold", "images", "with boxes", "boxes", "abnormal", "normal", "leaking", "leaking, with boxes"):
         table.add_column(name, justify="right")

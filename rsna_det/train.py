@@ -4,18 +4,21 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from rsna_det.config.check import check_config, path_option
+from rsna_det.config.check import check_config
 from rsna_det.config.command import check_writable
-from rsna_det.config.compose import CONF, asked_for, compose_config
-from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up
+from rsna_det.config.compose import CONF, asked_for, with_home
+from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up, starts_the_work
+from rsna_det.config.interrupts import Terminated, sigterm_raised
 from rsna_det.config.options import TrainOptions
+from rsna_det.config.outputs import STUDY, check_free
 from rsna_det.errors import ConfigError
 from rsna_det.files.locks import in_use
 
@@ -23,7 +26,8 @@ log = logging.getLogger(__name__)
 
 DRY_RUN = "--dry-run"
 """List a study's runs and where they stand, and train none."""
-_FLAGS = ("-m", "--multirun", DRY_RUN)
+_SWEEP = ("-m", "--multirun")
+_FLAGS = (*_SWEEP, DRY_RUN)
 
 
 def main() -> None:
@@ -31,7 +35,8 @@ def main() -> None:
     set_up()
     # Hydra wants no plus for a group in the defaults list; people write it, as for any other group.
     sys.argv = [
-        argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument for argument in sys.argv
+        with_home(argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument)
+        for argument in sys.argv
     ]
     arguments = sys.argv[1:]
     if asked_for(arguments, "sweep"):
@@ -43,19 +48,23 @@ def main() -> None:
             return
         if DRY_RUN in arguments:
             raise ConfigError(f"{DRY_RUN} lists the runs of a study: name one with +sweep=<study>")
-        _check_command_line(arguments)
+        if starts_the_work():
+            _check_command_line(arguments)
     if not is_first_process():
         # Only the first process writes into the run's folder.
-        sys.argv += ["hydra.output_subdir=null", f"hydra.run.dir={tempfile.mkdtemp()}"]
-    _start()
+        sys.argv += [f"hydra.run.dir={tempfile.mkdtemp()}"]
+    with errors_as_messages(lambda: "resume each run that has a checkpoint with `resume=<run folder>`"):
+        _start()
 
 
 def _check_command_line(arguments: Sequence[str]) -> None:
-    """Before Hydra does: its own errors name no closest keys, and a folder that it cannot make is a traceback."""
-    # Hydra's own flags (--help, --cfg, -m) are Hydra's to answer.
-    if not any(argument.startswith("-") for argument in arguments):
-        config = compose_config("train", arguments)
-        check_writable(path_option(config, "paths.runs") / str(config.name))
+    """Hydra's flags other than that of a sweep (--help, --cfg) are Hydra's to answer."""
+    from rsna_det.runs.taking import check_command_line
+
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    sweep = [argument for argument in arguments if argument in _SWEEP]
+    if len(overrides) + len(sweep) == len(arguments):
+        check_command_line(overrides, sweep=bool(sweep))
 
 
 def _start_study(arguments: Sequence[str]) -> None:
@@ -75,19 +84,34 @@ def _start_study(arguments: Sequence[str]) -> None:
             show(study)
             return
         check_writable(study.folder)
+        check_free(study.folder, command=STUDY)
         study.folder.mkdir(parents=True, exist_ok=True)
         log_errors_to(study.folder / "studies.log")
         # Damaged results are refused before anything is trained.
         for run in study.runs:
             run.state  # noqa: B018
         record_launch(study)
-    # Hydra exits when a run fails; jobs on a cluster continue when this process is interrupted.
-    with suppress(SystemExit, KeyboardInterrupt):
-        _start()
-    with errors_as_messages():
+    interrupted = _train_runs_of_study()
+    with errors_as_messages(lambda: "the same command goes on with the runs that are not finished"):
         counts = show(study, only=("failed", "interrupted", "missing", "running"))
+        if interrupted is not None:
+            raise interrupted
     if counts["finished"] + counts["running"] < len(study.runs):
         sys.exit("error: not all runs are finished; the same command tries the rest again")
+
+
+def _train_runs_of_study() -> KeyboardInterrupt | Terminated | None:
+    """Work on them; returns what interrupted it."""
+    try:
+        # Jobs on a cluster continue when this process is interrupted.
+        with sigterm_raised():
+            _start()
+    except (KeyboardInterrupt, Terminated) as interrupted:
+        return interrupted
+    except SystemExit:
+        # Hydra exits when a run fails: the list has it.
+        return None
+    return None
 
 
 def _check_flags(arguments: Sequence[str]) -> None:
@@ -98,7 +122,8 @@ def _check_flags(arguments: Sequence[str]) -> None:
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
-    from rsna_det.runs.session import run
+    from rsna_det.runs.folder import RunFolder
+    from rsna_det.runs.interruption import how_to_resume
     from rsna_det.studies.worker import work_on
 
     config.run_dir = HydraConfig.get().runtime.output_dir
@@ -109,11 +134,32 @@ def _start(config: DictConfig) -> None:
         return
     if is_sweep():
         # Hydra reports a failed run after the others; ending the process here would end them too.
-        with _held(Path(config.run_dir)):
-            run(check_config(config, TrainOptions), sweep=True)
+        _start_run(config)
         return
-    with errors_as_messages(), _held(Path(config.run_dir)):
-        run(check_config(config, TrainOptions))
+    with errors_as_messages(lambda: how_to_resume(RunFolder(Path(config.run_dir)))):
+        _start_run(config)
+
+
+def _start_run(config: DictConfig) -> None:
+    """Train in a folder of its own; a job that Slurm started again resumes."""
+    from rsna_det.runs.folder import RunFolder
+    from rsna_det.runs.session import run
+    from rsna_det.runs.taking import check_run_folder
+
+    options = check_config(config, TrainOptions)
+    folder = RunFolder(options.run_dir)
+    checkpoint = None
+    with _held(folder.path):
+        if _is_of_the_first_process():
+            checkpoint = check_run_folder(folder.path, config)
+            folder.save_config(config, list(HydraConfig.get().overrides.task), hydra=_hydra_part())
+        run(options, checkpoint=checkpoint, sweep=is_sweep())
+
+
+def _hydra_part() -> DictConfig:
+    """Hydra's own configuration of this job, as the key ``hydra``."""
+    part: Any = HydraConfig.instance().cfg
+    return DictConfig(part)
 
 
 def is_sweep() -> bool:
@@ -129,6 +175,7 @@ def _train_run_of_study(options: TrainOptions, checkpoint: Path | None) -> None:
 
 def _resume(arguments: Sequence[str]) -> None:
     from rsna_det.runs.folder import RunFolder
+    from rsna_det.runs.interruption import how_to_resume
     from rsna_det.runs.resume import saved_run
     from rsna_det.runs.session import run
 
@@ -136,25 +183,32 @@ def _resume(arguments: Sequence[str]) -> None:
     folder = RunFolder(options.run_dir)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger().addHandler(logging.FileHandler(folder.log_file))
-    if folder.is_finished(epochs=options.trainer["max_epochs"]):
-        log.info("%s is finished: nothing to do", folder)
+    result = folder.result()
+    if result is not None and result.ends(epochs=options.trainer["max_epochs"], limits=options.trainer):
+        why = f" ({result.stopped.reason})" if result.stopped is not None else ""
+        log.info("%s is finished: nothing to do%s", folder, why)
         return
-    with _held(options.run_dir):
+    with errors_as_messages(lambda: how_to_resume(folder)), _held(options.run_dir):
         run(options, checkpoint=folder.last_checkpoint)
 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep other processes from resuming a run while this one works on it; those of the run itself come along."""
-    from lightning_utilities.core.rank_zero import rank_zero_only
-
     from rsna_det.runs.folder import RunFolder
 
-    if getattr(rank_zero_only, "rank", 0):
+    if not _is_of_the_first_process():
         yield
         return
     with in_use(folder, name=RunFolder(folder).lock.name, remedy="wait for it to end, or stop it"):
         yield
+
+
+def _is_of_the_first_process() -> bool:
+    """Whether this process writes the run's files."""
+    from lightning_utilities.core.rank_zero import rank_zero_only
+
+    return not getattr(rank_zero_only, "rank", 0)
 
 
 if __name__ == "__main__":

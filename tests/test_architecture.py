@@ -30,7 +30,17 @@ def importers(name: str) -> list[str]:
         ("albumentations", ["data/augmentation/transforms.py"]),
         ("wandb", ["runs/tracking.py"]),
         ("wandb_workspaces", ["dashboard.py"]),
-        ("pydicom", ["data/dicom/display.py", "data/dicom/reading.py", "data/synthetic/dicom_file.py"]),
+        (
+            "pydicom",
+            [
+                *(
+                    f"data/dicom/{name}.py"
+                    for name in ("display", "frames", "header", "opening", "problems", "reading")
+                ),
+                "data/synthetic/dicom_file.py",
+            ],
+        ),
+        ("simplejpeg", ["data/dicom/frames.py"]),
         (
             "pickle",
             ["models/weights.py", "training/checkpoint_io.py"],

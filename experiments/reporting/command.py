@@ -12,6 +12,7 @@ from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, set_up
 from rsna_det.config.options import FigureOptions
+from rsna_det.config.outputs import check_free
 from rsna_det.errors import ConfigError
 
 _ALWAYS = ("out", "paths")
@@ -78,6 +79,7 @@ def main(figure: FigureReport) -> None:
         usage = f"python -m experiments.{figure.name} " + " ".join(_USAGE[name] for name in (*figure.takes, *_ALWAYS))
         options = figure_options(figure, command_line(usage))
         folder = options.out
+        check_free(folder, command="figures")
         folder.mkdir(parents=True, exist_ok=True)
         log_errors_to(folder / f"{figure.name}.log")
         parts = figure.parts(options, folder)

@@ -13,6 +13,7 @@ from rsna_det.models.cost import Cost, network_cost
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import Start
+from rsna_det.runs.resume import buildable
 
 
 def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
@@ -26,7 +27,8 @@ def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
         RsnaDetError: if the run has no configuration, no network can be built from it, or the image is too small for
             the encoder.
     """
-    options = next(iter(variant.seeds.values()))[0].options()
+    run = next(iter(variant.seeds.values()))[0]
+    options = buildable(run, run.config())
     side = options.data["image_size"] if image_size is None else image_size
     return network_cost(partial(_network, options), image_size=side)
 

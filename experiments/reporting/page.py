@@ -113,8 +113,9 @@ def _environment() -> jinja2.Environment:
 
 
 def _paragraphs(text: str) -> Markup:
-    """Markdown as HTML; HTML in it is escaped, since variants may have any name."""
-    return Markup(MarkdownIt("commonmark", {"html": False}).render(text))  # noqa: S704  # escaped by the renderer
+    """Markdown as HTML; tags in it are escaped and links stay text, since variants may have any name."""
+    renderer = MarkdownIt("commonmark", {"html": False}).disable(["link", "image", "autolink", "reference"])
+    return Markup(renderer.render(text))  # noqa: S704  # escaped by the renderer
 
 
 def _picture(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import find_dicoms, read_radiograph
 from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.runs.folder import RunFolder
 

@@ -17,6 +17,7 @@ from rsna_det.evaluation.selection import honest_selection, patient_halves
 from rsna_det.evaluation.statistics.bootstrap import ImageContributions
 from rsna_det.evaluation.statistics.comparison import Comparison, compare, honest_contributions
 from rsna_det.evaluation.statistics.conclusion import conclusion
+from rsna_det.files.tables import markdown_text
 from rsna_det.runs.agreement import common_settings
 from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.plan import launched_study
@@ -134,8 +135,9 @@ def _sentences(comparison: Comparison, images: pd.DataFrame) -> str:
     if not comparison.table["map"].max() > 0:
         return "No variant has a true positive: there is nothing to compare."
     units = units_in_words(images["true_patient"])
+    concluded = markdown_text(conclusion(comparison, folds=images["fold"].nunique()))
     return (
-        f"{conclusion(comparison, folds=images['fold'].nunique())}\n\nEvery variant's epoch and score threshold are "
+        f"{concluded}\n\nEvery variant's epoch and score threshold are "
         f"chosen on one half of the {units.partition(' (')[0]}, and its mAP is measured on the other half: the mean "
         f"over {SPLITS} random splits in both directions. Differences are paired over the same images. Intervals are "
         f"95% bootstraps over {units}; they take the chosen epochs and thresholds as given."

@@ -18,6 +18,8 @@ from rsna_det.boxes.geometry import area, clip
 from rsna_det.errors import InvalidValueError
 from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs
 
+_MOST_CUTS = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingSettings:
@@ -56,6 +58,8 @@ class DecodingSettings:
             raise InvalidValueError(
                 f"decoding.cut_grid is {grid}; expected the lowest cut, the highest below 1 and a step above 0"
             )
+        if grid[1] - grid[0] > _MOST_CUTS * grid[2]:
+            raise InvalidValueError(f"decoding.cut_grid is {grid}; expected up to {_MOST_CUTS:,} steps")
 
     @property
     def cuts(self) -> list[float]:

@@ -45,8 +45,23 @@ def check_config(config: DictConfig, options: type[Options]) -> Options:
     Raises:
         ConfigError: naming every missing value, unknown key and wrong type at once.
     """
-    plain = _resolved(config)
-    problems = [*_option_problems(plain, options, ""), *_component_problems(with_todays_targets(plain), "")]
+    return check_values(_resolved(config), options)
+
+
+def check_values(plain: dict[str, Any], options: type[Options], *, components: bool = True) -> Options:
+    """As :func:`check_config`, of plain values.
+
+    Args:
+        plain: the values, without placeholders.
+        options: dataclass of :mod:`rsna_det.config.options`.
+        components: whether the values of components are checked too, which imports their classes: not for values that
+            may be a stranger's.
+
+    Raises:
+        ConfigError: as :func:`check_config`.
+    """
+    own = _component_problems(with_todays_targets(plain), "") if components else ()
+    problems = [*_option_problems(plain, options, ""), *own]
     if problems:
         raise ConfigError("\n".join(problems))
     made: Options = _made(plain, options)

@@ -2,10 +2,11 @@
 
 import logging
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, composing
 from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.config.outputs import RECORD, check_free, write_record
 from rsna_det.errors import ConfigError, StorageError
-from rsna_det.files.atomic import write_text
 from rsna_det.files.locks import in_use
+from rsna_det.files.removal import clear_partial
 
 Options = TypeVar("Options")
 
@@ -42,6 +44,7 @@ class Command(Generic[Options]):
         folder: that it writes into.
         check: refuses options that do not go together, and a folder that must not be written to, before anything is
             written.
+        knows_its_own: whether the work itself tells apart what earlier starts of the command left in the folder.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Command(Generic[Options]):
     work: Callable[[Options], int]
     folder: Callable[[Options], Path]
     check: Callable[[Options], None]
+    knows_its_own: bool = False
 
     def main(self) -> None:
         """Do what the command line says."""
@@ -58,26 +62,52 @@ class Command(Generic[Options]):
             # Hydra's own flags: --help, --cfg, --multirun.
             hydra.main(config_path=str(CONF), config_name=self.name, version_base="1.3")(self._work_in_hydra)()
             return
-        with errors_as_messages():
-            status = self._start(arguments)
+        folder: list[Path] = []
+        with errors_as_messages(lambda: self._how_to_go_on(arguments, folder)):
+            status = self._start(arguments, folder)
         if status:
             sys.exit(status)
 
-    def _start(self, arguments: Sequence[str]) -> int:
+    def _start(self, arguments: Sequence[str], started: list[Path]) -> int:
         config = self._composed(arguments)
         options = self._checked(config, self._run_dir(config))
         folder = self.folder(options)
         check_writable(folder)
         self.check(options)
+        self._check_free(folder, config)
         with in_use(folder):
-            _record(config, arguments, folder)
+            # Another process may have written into it since.
+            self._check_free(folder, config)
+            # What the work may still refuse to replace keeps its own record until the work is done.
+            kept = (folder / RECORD).is_dir() and self.knows_its_own and not config.get("overwrite")
+            started.append(folder)
+            clear_partial(folder)
+            if not kept:
+                _record(config, arguments, folder)
             configure_log(config.hydra.job_logging, config.hydra.verbose)
-            return self.work(options)
+            status = self.work(options)
+            if kept:
+                _record(config, arguments, folder)
+            return status
+
+    def _check_free(self, folder: Path, config: DictConfig) -> None:
+        check_free(folder, command=self.name, config=None if self.knows_its_own else config)
+
+    def _how_to_go_on(self, arguments: Sequence[str], started: Sequence[Path]) -> str:
+        """The same command, in the same folder where the command line does not name it."""
+        if not started:
+            return "nothing was begun; start the same command again"
+        key = "out" if any(field.name == "out" for field in fields(self.options)) else "hydra.run.dir"  # type: ignore[arg-type]
+        own = [argument for argument in arguments if not argument.startswith(f"{key}=")]
+        words = shlex.join([*own, f"{key}={started[0]}"])
+        return f"`python -m rsna_det.{self.name} {words}` goes on"
 
     def _work_in_hydra(self, config: DictConfig) -> None:
         with errors_as_messages():
             options = self._checked(config, Path(HydraConfig.get().runtime.output_dir))
             self.check(options)
+            if self.folder(options) != Path(HydraConfig.get().runtime.output_dir):
+                self._check_free(self.folder(options), config)
             with in_use(self.folder(options)):
                 status = self.work(options)
         if status:
@@ -129,10 +159,5 @@ def _record(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
     with open_dict(config):
         config.hydra.runtime.output_dir = str(folder)
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    if config.hydra.output_subdir is None:
-        return
-    saved = folder / str(config.hydra.output_subdir)
-    saved.mkdir(exist_ok=True)
-    write_text(saved / "config.yaml", OmegaConf.to_yaml(own))
-    write_text(saved / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.masked_copy(config, ["hydra"])))
-    write_text(saved / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(arguments))))
+    if config.hydra.output_subdir is not None:
+        write_record(folder, own, hydra=OmegaConf.masked_copy(config, ["hydra"]), overrides=arguments)

@@ -36,6 +36,8 @@ def conf_folder(package: Path) -> Path:
     return found
 
 
+_HYDRAS_FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+
 CONF = conf_folder(Path(__file__).resolve().parents[1])
 
 
@@ -171,9 +173,25 @@ def override_key(override: str) -> str:
 
 
 def asked_for(arguments: Sequence[str], key: str) -> str | None:
-    """The value that a command line gives an option last; None if it gives none, or ``null``."""
-    values = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{key}=")]
-    return values[-1] if values and values[-1] not in {"", "null"} else None
+    """The value that a command line gives an option last, unquoted; None if it gives none, or ``null``."""
+    given = [argument for argument in arguments if argument.startswith(f"{key}=")]
+    text = given[-1].partition("=")[2] if given else ""
+    if text in {"", "null"}:
+        return None
+    try:
+        value = parse_override(given[-1]).value()
+    except ConfigError:
+        # A path with signs that Hydra has a meaning for.
+        return text
+    return value if isinstance(value, str) else text
+
+
+def with_home(argument: str) -> str:
+    """An override of one of Hydra's own folders, with the home folder in place of ``~``; any other as it is."""
+    if override_key(argument) not in _HYDRAS_FOLDERS:
+        return argument
+    value = asked_for([argument], override_key(argument)) or ""
+    return f"{override_key(argument)}='{Path(value).expanduser()}'" if value.startswith("~") else argument
 
 
 def _group_names() -> set[str]:

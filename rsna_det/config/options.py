@@ -26,6 +26,21 @@ class Paths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a DICOM file may ask of the machine, and what is accepted.
+
+    Attributes:
+        max_pixels: of the square around the image, times samples and frames; None for the reader's own.
+        max_bytes: of a file, and of what a deflated one inflates to; None for the reader's own.
+        accept: doubts about the pixels that are no errors.
+    """
+
+    max_pixels: int | None
+    max_bytes: int | None
+    accept: list[Literal["one_grey_level", "presentation_lut_shape"]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimization:
     """Optimizer, learning-rate schedule and gradient clipping.
 
@@ -72,6 +87,7 @@ class PrepareOptions:
     sheets: bool
     sheet_image: str | None
     workers: int | None
+    reading: Reading
     run_dir: Path
     paths: Paths
     data: Component
@@ -123,6 +139,7 @@ class PredictOptions:
     batch_size: int
     memory_gb: float
     workers: int | None
+    reading: Reading
     paths: Paths
 
 

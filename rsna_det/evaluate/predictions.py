@@ -20,11 +20,12 @@ from rsna_det.evaluation.operating_report import make_report, units_in_words
 from rsna_det.evaluation.out_of_fold import true_boxes
 from rsna_det.evaluation.statistics.bootstrap import bootstrap_mean, paired_difference
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table
-from rsna_det.files.tables import write_csv
+from rsna_det.files.tables import markdown_code, markdown_text, read_csv_text, write_csv
 from rsna_det.predict.folder import FILES, IMAGES, MEAN, MEMBERS, PERCENTILE
 
 log = logging.getLogger(__name__)
 
+_REMEDY = "predict again with overwrite=true"
 _METHODS = {"none": "mean", "percentile": "percentile", "rescale": "re-scaled"}
 """Table 4's methods by size rule."""
 
@@ -62,9 +63,9 @@ def score_predictions(options: EvaluateOptions) -> dict[str, float]:
     write_report(
         report,
         folder,
-        title=f"Prediction {source}, scored with {options.labels}",
+        title=f"Prediction {markdown_code(source)}, scored with {markdown_code(options.labels)}",
         sections={
-            "Images": coverage(files, images["image_id"], listed=options.ids is not None),
+            "Images": markdown_text(coverage(files, images["image_id"], listed=options.ids is not None)),
             **sections(members, point, rules, units=units_in_words(images["true_patient"])),
         },
     )
@@ -77,21 +78,25 @@ def _read_csv(path: Path, *, numbers: Sequence[str], text: Sequence[str] = ()) -
 
     Args:
         path: of the CSV file.
-        numbers: columns that it must have, of numbers or empty cells.
+        numbers: columns that it must have, of whole numbers from 0 or empty cells.
         text: further columns that it must have. All others are text as well: an image may be called 007 or NA.
 
     Raises:
-        DataError: if it is missing or damaged.
+        MissingFileError, StorageError: if it cannot be read.
+        DataError: if it is damaged; naming the file and the remedy.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        lacking = [name for name in (*text, *numbers) if name not in table]
-        problem = f"it has no column {', '.join(lacking)}"
-        if not lacking:
-            return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
-    except (FileNotFoundError, ValueError) as error:
-        problem = str(error)
-    raise DataError(f"{path} is not a table of a prediction ({problem}): predict again with overwrite=true")
+    table = read_csv_text(path, needed=[*text, *numbers], remedy=_REMEDY)
+    for name in numbers:
+        wrong = table.loc[~table[name].str.fullmatch(r"[0-9]{0,9}"), name]
+        if len(wrong):
+            raise DataError(
+                f"{path} is damaged ({name} is {wrong.iloc[0][:50]!r}; expected a whole number or nothing): {_REMEDY}"
+            )
+    for name in text:
+        if table[name].duplicated().any():
+            twice = table.loc[table[name].duplicated(), name].iloc[0]
+            raise DataError(f"{path} is damaged ({name} {twice[:100]!r} occurs twice): {_REMEDY}")
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
 def _labelled(options: EvaluateOptions, files: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from rsna_det.evaluation.grid import Grid
 from rsna_det.evaluation.operating_report import OperatingReport, units_in_words
 from rsna_det.evaluation.out_of_fold import OutOfFold
 from rsna_det.evaluation.selection import GridPoint, honest_mean
-from rsna_det.files.tables import write_csv
+from rsna_det.files.tables import markdown_code, markdown_text, write_csv
 
 _NAMED = 5
 _HONEST = (
@@ -144,18 +144,20 @@ def _runs(scores: RunScores) -> str:
     per_fold = joined.images.assign(score=scores.report.results["score"]).groupby("fold")["score"]
     folds = per_fold.agg(images="size", images_that_count="count", map="mean").reset_index()
     table = readable_markdown(folds, map="mAP", images_that_count="images that count for the mAP")
-    parts = ["\n".join(f"- `{folder}`" for folder in scores.folders), table]
+    parts = ["\n".join(f"- {markdown_code(folder)}" for folder in scores.folders), table]
     if joined.missing_folds:
         parts.append(f"No run validates on: folds {listed(joined.missing_folds)}.")
     if joined.partial_epochs:
         parts.append(f"Left out: epochs {listed(joined.partial_epochs)}. Not every run has their tables.")
-    return "\n\n".join([*parts, *scores.differences])
+    return "\n\n".join([*parts, *map(markdown_text, scores.differences)])
 
 
 def _operating_point(scores: RunScores) -> str:
     point, capped = scores.report.point, scores.capped["image_id"].tolist()
     warning = "" if scores.chosen.score else f"**{NOTHING_RIGHT[0].upper()}{NOTHING_RIGHT[1:]}.**\n\n"
-    named = f" (the first: {', '.join(capped[:_NAMED])}; all in capped_images.csv)" if capped else ""
+    named = (
+        f" (the first: {', '.join(map(markdown_text, capped[:_NAMED]))}; all in capped_images.csv)" if capped else ""
+    )
     return (
         f"{warning}Epoch {point.epoch}, score threshold {point.cut:g}, NMS IoU {point.nms_iou:g}, size rule "
         f"`{point.size_rule}`. Boxes below {point.relative_cut:g} times the best score of their image are dropped.\n\n"

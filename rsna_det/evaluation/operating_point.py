@@ -20,10 +20,13 @@ from rsna_det.boxes.geometry import scale_about_centre
 from rsna_det.errors import DataError, InvalidValueError, MissingFileError
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.files.atomic import write_text
+from rsna_det.files.yaml import read_mapping
 from rsna_det.structures import Detections
 
 OPERATING_POINT = "operating_point.yaml"
 """The file's name, in a run's ``checkpoints`` folder and in a folder of predictions."""
+
+_LARGEST_SIDE = 8192
 
 SIZE_RULES = ("none", "percentile", "rescale")
 
@@ -71,8 +74,8 @@ class OperatingPoint:
             relative_cut=self.relative_cut,
             cut=self.cut,
         )
-        if self.image_size < 1:
-            raise InvalidValueError(f"image_size is {self.image_size}; expected 1 or more")
+        if not 1 <= self.image_size <= _LARGEST_SIDE:
+            raise InvalidValueError(f"image_size is {self.image_size}; expected 1 to {_LARGEST_SIDE}")
         if self.size_rule not in SIZE_RULES:
             raise InvalidValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
         if not 0 <= self.size_scale < math.inf:
@@ -165,13 +168,8 @@ def read_operating_point(path: Path) -> OperatingPoint:
     """
     if not path.is_file():
         raise MissingFileError(f"there is no operating point {path}: write one with `python -m rsna_det.evaluate`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # A ValueError of a date that no calendar has, or of bytes that are not UTF-8.
-    except (yaml.YAMLError, ValueError) as error:
-        raise DataError(f"{path} is not an operating point ({error}); expected {_names()}") from error
-    if isinstance(content, dict):
-        content.pop("evidence", None)
+    content = read_mapping(path, remedy=f"expected {_names()}; choose the operating point again, or remove the file")
+    content.pop("evidence", None)
     try:
         point: OperatingPoint = TypeAdapter(OperatingPoint).validate_python(content)
     except ValidationError as error:

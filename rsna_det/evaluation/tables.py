@@ -1,7 +1,7 @@
 """The tables of a run: candidates and images of every epoch, and the ground truth; schemas, files, reading, writing."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rsna_det.errors import DataError, MissingFileError
+from rsna_det.errors import DataError, MissingFileError, StorageError
 from rsna_det.files.atomic import whole_file
 from rsna_det.structures import Candidates, Detections
 
@@ -50,6 +50,32 @@ TRUTH_SCHEMA = pa.schema(
 )
 """Every image of a run, in source pixels; ``role`` is ``train``, ``val`` or, outside all folds, ``test``."""
 
+_ROLES = ("train", "val", "test")
+_MAY_BE_EMPTY = frozenset({"p_abnormal", "p_normal", "p_opacity", "category"})
+_EDGES, _SIDE, _MANY = (-1e7, 1e7), (0, 1e6), (0, 2**31)
+# A softmax in float32 may end a little above 1.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("x1", "y1", "x2", "y2"), _EDGES),
+    **dict.fromkeys(("score", "p_abnormal", "p_normal", "p_opacity"), (0, 1.0001)),
+    **dict.fromkeys(("width", "height"), _SIDE),
+    "candidates_before_cap": _MANY,
+    "fold": (-1, 1e6),
+    "category": (-1, 2),
+}
+_MOST_ROWS = 10**8
+_LONGEST = 200
+# What pyarrow raises on damaged files: its own errors are of these kinds as well.
+_UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    SystemError,
+)
+_MAKE_AGAIN = "train the run or predict again"
 _CANDIDATES, _IMAGES = ".candidates.parquet", ".images.parquet"
 _REMEDY = (
     "free some space, or start again on another disk; what is finished is kept: a training resumes with `resume=last`, "
@@ -161,9 +187,12 @@ def write_table(table: pa.Table, path: Path) -> None:
     Raises:
         StorageError: if it cannot be written (a full disk); the message names the file.
     """
-    with whole_file(path, remedy=_REMEDY) as partial:
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial, compression="zstd")
+    except OSError as error:
+        raise StorageError(f"{path} could not be written ({error}): {_REMEDY}") from error
+    with whole_file(path, remedy=_REMEDY) as partial:
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
@@ -171,26 +200,65 @@ def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
 
     Raises:
         MissingFileError: if there is no such file.
-        DataError: if it is damaged or lacks columns.
+        DataError: if it is damaged, lacks columns, or has values that no such table has; naming file and remedy.
     """
     if not path.is_file():
         raise MissingFileError(f"there is no table {path}: is this the folder of a run that finished an epoch?")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path} is not a readable Parquet file ({error}): it is damaged, train the run or predict again"
-        ) from error
-    missing = set(schema.names) - set(table.column_names)
-    if missing:
-        raise DataError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}")
-    try:
-        frame: pd.DataFrame = table.select(schema.names).cast(schema).to_pandas()
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{path} has columns of other types than expected ({error}): train the run or predict again"
-        ) from error
+        frame = _read_columns(path, schema)
+    except _UNREADABLE as error:
+        if isinstance(error, DataError):
+            raise
+        reason = " ".join(str(error).split())[:_LONGEST]
+        raise DataError(f"{path} is not a readable Parquet file ({reason}): {_MAKE_AGAIN}") from error
+    problem = next(_wrong_values(frame), None)
+    if problem is not None:
+        raise DataError(f"{path} is damaged ({problem}): {_MAKE_AGAIN}")
     return frame
+
+
+def _read_columns(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names, rows = file.schema_arrow.names, file.metadata.num_rows
+        missing = set(schema.names) - set(names)
+        if missing:
+            raise DataError(f"{path} lacks the columns {sorted(missing)}; expected {schema.names}: {_MAKE_AGAIN}")
+        if len(set(names)) < len(names) or not 0 <= rows <= _MOST_ROWS:
+            raise DataError(
+                f"{path} is damaged ({rows} rows of the columns {names}; expected each column once, and up to "
+                f"{_MOST_ROWS:,} rows): {_MAKE_AGAIN}"
+            )
+        table = file.read(columns=schema.names).select(schema.names)
+    try:
+        frame: pd.DataFrame = table.cast(schema).to_pandas()
+    except pa.ArrowException as error:
+        raise DataError(f"{path} has columns of other types than expected ({error}): {_MAKE_AGAIN}") from error
+    return frame
+
+
+def _wrong_values(frame: pd.DataFrame) -> Iterator[str]:
+    """Values that no table of a run has."""
+    for name in frame.columns:
+        empty = frame[name].isna()
+        if name not in _MAY_BE_EMPTY and empty.any():
+            yield f"{name} is empty or NaN in {int(empty.sum())} of its {len(frame)} rows"
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            outside = ~frame[name].between(low, high) & ~empty
+            if outside.any():
+                yield f"{name} is {frame.loc[outside, name].iloc[0]}; expected {low:g} to {high:g}"
+    yield from _wrong_labels(frame)
+
+
+def _wrong_labels(frame: pd.DataFrame) -> Iterator[str]:
+    if "role" in frame:
+        other = frame.loc[~frame["role"].isin(_ROLES), "role"]
+        if len(other):
+            yield f"role is {str(other.iloc[0])[:_LONGEST]!r}; expected one of {', '.join(_ROLES)}"
+    if "boxes" in frame:
+        boxes = [row for image in frame["boxes"] for row in image]
+        if any(row is None for row in boxes) or not np.isfinite(np.array(boxes, np.float64)).all():
+            yield "a true box has edges that are not finite"
 
 
 def _box_table(image_ids: Sequence[str], counts: Int[np.ndarray, " images"], columns: Sequence[np.ndarray]) -> pa.Table:

@@ -1,6 +1,11 @@
-"""Files that are complete or absent: written beside their place and moved into it at the end."""
+"""Files that are complete or absent: written beside their place and moved into it at the end.
+
+The unfinished file is always one of this package's own: what lies under its name before, a link to somebody's file
+perhaps, is taken away and never written through.
+"""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,8 @@ FREE_SPACE = "free some space, or check its permissions"
 def whole_file(path: Path, *, remedy: str = FREE_SPACE) -> Iterator[Path]:
     """Where to write a file, which takes its place once the block ends; if the block fails, nothing is left of it.
 
+    An empty file is there already when the block begins.
+
     Args:
         path: of the file; its folder exists.
         remedy: what to do if it cannot be written.
@@ -23,6 +30,7 @@ def whole_file(path: Path, *, remedy: str = FREE_SPACE) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
+        _make(partial)
         yield partial
         partial.replace(path)
     except BaseException as error:
@@ -49,6 +57,12 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _make(partial: Path) -> None:
+    """An empty file of our own: not what a killed process left, nor what somebody else put in its place."""
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
 
 
 def _remove(partial: Path) -> None:

@@ -19,6 +19,9 @@ MISSED_BEATS = 3
 """After so many a holder counts as dead."""
 
 
+_LONGEST = 255
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holder:
     """The process that holds a lock; ``beats`` counts while it lives."""
@@ -38,6 +41,15 @@ class Holder:
         """Whether it runs on another machine."""
         return self.host != socket.gethostname()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its values are of the right types and can be shown: the file may be a stranger's."""
+        texts = (self.host, self.since)
+        numbers = (self.pid, self.beats)
+        return all(type(text) is str and text.isprintable() and len(text) <= _LONGEST for text in texts) and all(
+            type(number) is int and number >= 0 for number in numbers
+        )
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}" if self.pid else "another process"
 
@@ -49,9 +61,10 @@ def read_holder(descriptor: int) -> Holder | None:
     """The holder that a lock's file names; None if it is empty or damaged."""
     lines = os.pread(descriptor, 1000, 0).decode(errors="replace").splitlines()
     try:
-        return Holder(**json.loads(lines[0])) if lines else None
-    except (ValueError, TypeError):
+        found = Holder(**json.loads(lines[0])) if lines else None
+    except (ValueError, TypeError, RecursionError):
         return None
+    return found if found is not None and found.is_plain else None
 
 
 def sign(descriptor: int, own: Holder) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -132,7 +133,7 @@ def holder(file: Path) -> Holder | None:
         return own
     with _as_storage_error(file):
         try:
-            descriptor = os.open(file, os.O_RDONLY)
+            descriptor = _open(file, os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
@@ -150,7 +151,8 @@ def _holder(descriptor: int) -> Holder | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-    beaten = time.time() - os.fstat(descriptor).st_mtime < MISSED_BEATS * BEAT_SECONDS
+    # Either way: a clock that is ahead would keep a dead holder alive for as long as that.
+    beaten = abs(time.time() - os.fstat(descriptor).st_mtime) < MISSED_BEATS * BEAT_SECONDS
     return found if found is not None and found.is_elsewhere and beaten else None
 
 
@@ -161,18 +163,42 @@ def _key(file: Path) -> tuple[int, str]:
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
     with _as_storage_error(file):
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(file, os.O_RDWR | os.O_CREAT)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def _open(file: Path, flags: int) -> int:
+    """A lock's own file, opened: neither what a link leads to, nor a pipe that nobody writes into.
+
+    Raises:
+        StorageError: if something else lies there.
+        OSError: if it cannot be opened.
+    """
+    try:
+        descriptor = os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        kinds = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a folder", errno.ENXIO: "a socket"}
+        if error.errno not in kinds:
+            raise
+        raise _not_a_lock(file, kinds[error.errno]) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_a_lock(file, "no file" if not file.is_dir() else "a folder")
+    return descriptor
+
+
+def _not_a_lock(file: Path, found: str) -> StorageError:
+    return StorageError(f"{file} is {found}; expected the file of a lock: remove it, and start again")
+
+
 @contextmanager
 def _as_storage_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except InUseError:
+    except (InUseError, StorageError):
         raise
     except OSError as error:
         if error.errno in _NO_LOCKS:

@@ -12,7 +12,16 @@ from safetensors import SafetensorError
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from rsna_det.errors import ConfigError, DataError, DownloadError, InvalidValueError, MissingFileError
+from rsna_det.errors import (
+    ConfigError,
+    DataError,
+    DownloadError,
+    InvalidValueError,
+    MissingFileError,
+    StorageError,
+)
+from rsna_det.files.seal import looks_like_zip
+from rsna_det.files.torch_archive import check_archive
 from rsna_det.models.nasnet_mobile import PUBLIC_WEIGHTS
 
 # What torch and safetensors raise on files of other kinds; torch's unpickler fails on some bytes by a mere KeyError.
@@ -60,18 +69,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises:
         MissingFileError: if there is no such file.
-        DataError: if it is not a file of named tensors.
+        DataError: if it is not a file of named tensors, or one of them holds NaN or infinity.
     """
     if not path.is_file():
         raise MissingFileError(f"encoder.weights={path}: no such file")
     try:
+        if looks_like_zip(path):
+            check_archive(path, every_byte=True)
         state = load_state_dict(str(path), weights_only=True)
+    except OSError as error:
+        raise StorageError(f"encoder.weights={path} cannot be read ({error.strerror or error})") from error
     except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
         raise DataError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {reason}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise DataError(f"encoder.weights={path}: expected named tensors, got something else")
+    wrong = next((name for name, value in state.items() if not _is_finite(value)), None)
+    if wrong is not None:
+        raise DataError(
+            f"encoder.weights={path}: the tensor {wrong} holds NaN or infinity: download the file again, or use another"
+        )
     return state
+
+
+def _is_finite(value: Tensor) -> bool:
+    return not value.is_floating_point() or bool(torch.isfinite(value).all())
 
 
 def read_wheel_weights() -> dict[str, Tensor]:

@@ -27,7 +27,14 @@ def _work(options: PredictOptions) -> int:
     return 1 if result.problems or result.undrawn else 0
 
 
-COMMAND = Command(name="predict", options=PredictOptions, work=_work, folder=lambda options: options.out, check=check)
+COMMAND = Command(
+    name="predict",
+    options=PredictOptions,
+    work=_work,
+    folder=lambda options: options.out,
+    check=check,
+    knows_its_own=True,
+)
 
 
 def main() -> None:

@@ -147,13 +147,15 @@ class Detector:
         Raises:
             DicomError: for a file that is missing, damaged or no radiograph.
             InvalidValueError: for an array of another type or shape.
+            DataError: if a member's outputs hold NaN or infinity.
             ResourceError: if the GPU's memory is too small.
         """
         pixels = read_radiograph(image) if isinstance(image, str | Path) else _checked(image)
         height, width = pixels.shape
         side = self.operating_point.image_size
         square = Square(pixels=fit_square(pixels, side), height=height, width=width, seconds=0.0)
-        return self._pipeline.detections(self._pipeline.predict(Images.of({"image": square})))[0]
+        name = str(image) if isinstance(image, str | Path) else "image"
+        return self._pipeline.detections(self._pipeline.predict(Images.of({name: square})))[0]
 
     def predict(self, paths: Iterable[str | Path], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """Predict files one after another, in their order; a damaged file does not stop the others.

@@ -1,8 +1,6 @@
 """The end of a prediction: parts joined, detections and submission written."""
 
-import csv
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +10,9 @@ from rsna_det.evaluation.candidate_rows import candidate_rows
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint, image_detections, write_operating_point
 from rsna_det.evaluation.submission import validate_submission, write_submission
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, detections_table, read_table, write_table
-from rsna_det.files.atomic import whole_file
+from rsna_det.files.names import shown
+from rsna_det.files.removal import remove_folder
+from rsna_det.files.tables import write_csv_rows
 from rsna_det.predict.ensemble_point import uses_percentiles
 from rsna_det.predict.folder import (
     DETECTIONS,
@@ -63,15 +63,15 @@ def finish(
         write_table(_joined(parts, name), folder / f"{name}.parquet")
     chosen = candidates_name(point, members=len(members))
     found = detections_of(read_table(folder / f"{chosen}.parquet", CANDIDATES_SCHEMA), list(files), point)
-    _write_csv(folder / FILES, ["image_id", "path", "width", "height", "boxes"], _file_rows(files, sizes, found))
+    write_csv_rows(folder / FILES, ["image_id", "path", "width", "height", "boxes"], _file_rows(files, sizes, found))
     rows = [(image_id, files[image_id], problem) for image_id, problem in sorted(problems.items())]
-    _write_csv(folder / PROBLEMS, ["image_id", "path", "problem"], rows)
-    _write_csv(folder / MEMBERS, list(members[0]), [row.values() for row in members])
-    evidence = {"members": [str(row["path"]) for row in members], "used": chosen}
+    write_csv_rows(folder / PROBLEMS, ["image_id", "path", "problem"], rows)
+    write_csv_rows(folder / MEMBERS, list(members[0]), [row.values() for row in members])
+    evidence = {"members": [shown(str(row["path"])) for row in members], "used": chosen}
     write_operating_point(point, folder / OPERATING_POINT, evidence=evidence)
     write_table(detections_table(found), folder / DETECTIONS)
     _submit(folder, found, sizes)
-    shutil.rmtree(folder / PARTS)
+    remove_folder(folder / PARTS)
     return found
 
 
@@ -106,10 +106,3 @@ def _submit(folder: Path, found: Mapping[str, Detections], sizes: Mapping[str, t
     write_submission(found, unchecked)
     validate_submission(unchecked, expected_ids=list(found), sizes=sizes)
     unchecked.replace(folder / SUBMISSION)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +12,13 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field
 
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.errors import DataError, InUseError
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, IMAGES_SCHEMA, read_table, write_table
 from rsna_det.files.atomic import write_text
+from rsna_det.files.names import shown
+from rsna_det.files.removal import clear_partial, clear_removed, remove_folder
 from rsna_det.runs.records import Record, read_record, write_record
 
 SUBMISSION = "submission.csv"
@@ -45,7 +48,7 @@ class Fingerprint(Record):
 
     Attributes:
         checkpoints: size and time of each file, by path.
-        images: number and digest of the files.
+        images: number and digest of the files; doubts about them that are accepted, if any are.
         operating_point: its values by name.
     """
 
@@ -54,11 +57,18 @@ class Fingerprint(Record):
     operating_point: dict[str, Any] = Field(alias="operating point")
 
     @classmethod
-    def of(cls, *, checkpoints: Iterable[Path], files: Mapping[str, Path], point: OperatingPoint) -> "Fingerprint":
+    def of(
+        cls,
+        *,
+        checkpoints: Iterable[Path],
+        files: Mapping[str, Path],
+        point: OperatingPoint,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> "Fingerprint":
         """The fingerprint of the files as they are now."""
         values = {
-            "checkpoints": {str(path.resolve()): _state(path) for path in checkpoints},
-            "images": {"count": len(files), "digest": _digest(files)},
+            "checkpoints": {shown(path.resolve()): _state(path) for path in checkpoints},
+            "images": {"count": len(files), "digest": _digest(files), **_accepted(limits)},
             "operating point": asdict(point),
         }
         return cls.model_validate(values)
@@ -72,7 +82,7 @@ class Fingerprint(Record):
 class _PartRecord(Record):
     """``<number>.part.json``: height and width of each image of a part in source pixels, and problems by image."""
 
-    sizes: dict[str, Annotated[list[int], Field(min_length=2, max_length=2)]]
+    sizes: dict[str, Annotated[list[Annotated[int, Field(ge=1, lt=2**31)]], Field(min_length=2, max_length=2)]]
     problems: dict[str, str]
 
 
@@ -90,6 +100,11 @@ class Part:
     sizes: Mapping[str, tuple[int, int]]
     problems: Mapping[str, str]
 
+    @property
+    def number(self) -> int:
+        """By which its files are named; numbers may be missing."""
+        return int(self.stem.name)
+
     def read(self, name: str) -> pd.DataFrame:
         """One of its tables."""
         return read_table(_with_suffix(self.stem, name), SCHEMAS[name])
@@ -104,12 +119,14 @@ def check_not_finished(folder: Path) -> None:
     """Refuse to overwrite a prediction.
 
     Raises:
-        InUseError: if the folder holds a finished one.
+        InUseError: if the folder holds a finished one, or files of one and no parts to go on with.
     """
+    instead = "choose another `out`, or replace it with `overwrite=true`"
     if is_finished(folder):
-        raise InUseError(
-            f"{folder} holds a finished prediction: choose another `out`, or replace it with `overwrite=true`"
-        )
+        raise InUseError(f"{folder} holds a finished prediction: {instead}")
+    left = [folder / name for name in (*_ALL_FILES, PICTURES) if (folder / name).exists()]
+    if left and not (folder / PARTS / _FINGERPRINT).is_file():
+        raise InUseError(f"{folder} holds files of another prediction ({left[0]}): {instead}")
 
 
 def open_folder(folder: Path, *, wanted: Fingerprint, overwrite: bool) -> list[Part]:
@@ -127,6 +144,8 @@ def open_folder(folder: Path, *, wanted: Fingerprint, overwrite: bool) -> list[P
         InUseError: if it holds another prediction.
         DataError: if what an interrupted start left there is damaged.
     """
+    clear_removed(folder / PARTS)
+    clear_partial(folder)
     if not overwrite:
         check_not_finished(folder)
     try:
@@ -193,8 +212,7 @@ def _remove(folder: Path) -> None:
     for name in _ALL_FILES:
         (folder / name).unlink(missing_ok=True)
     for name in (PARTS, PICTURES):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
+        remove_folder(folder / name)
 
 
 def _state(path: Path) -> list[int]:
@@ -206,6 +224,10 @@ def _state(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
+def _accepted(limits: Limits) -> dict[str, str]:
+    return {"accepted": ", ".join(sorted(limits.accept))} if limits.accept else {}
+
+
 def _digest(files: Mapping[str, Path]) -> str:
-    lines = (json.dumps([image_id, str(path.resolve()), _state(path)]) for image_id, path in files.items())
+    lines = (json.dumps([image_id, os.path.realpath(path), _state(path)]) for image_id, path in files.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -11,7 +11,9 @@ from rsna_det.config.devices import pick_device
 from rsna_det.config.options import PredictOptions
 from rsna_det.data.cache.decoding_pool import available_cores
 from rsna_det.data.dicom.discovery import find_radiographs
-from rsna_det.data.dicom.reading import DicomError, read_size
+from rsna_det.data.dicom.limits import Limits
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import read_size
 from rsna_det.data.labels.reading import read_truth
 from rsna_det.evaluation.operating_point import OPERATING_POINT, OperatingPoint
 from rsna_det.predict.ensemble_point import CHANGEABLE, choose_point
@@ -40,7 +42,7 @@ def predict_files(options: PredictOptions) -> Result:
     members = find_members(options.checkpoints)
     point = choose_point(members, options.operating_point, {name: getattr(options, name) for name in CHANGEABLE})
     files = find_radiographs(options.images)
-    truths = _truths(options.labels, files) if options.labels else None
+    truths = _truths(options.labels, files, settings.limits) if options.labels else None
     log.info("%d images, %d members: %s", len(files), len(members), ", ".join(str(m.path) for m in members[:_SHOWN]))
     result = predict_into(
         options.out,
@@ -69,15 +71,16 @@ def _settings(options: PredictOptions) -> Settings:
         workers=available_cores() if options.workers is None else options.workers,
         device=pick_device(options.accelerator),
         pictures=pictures,
+        limits=Limits.of(**vars(options.reading)),
     )
 
 
-def _truths(labels: Path, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
+def _truths(labels: Path, files: Mapping[str, Path], limits: Limits) -> dict[str, np.ndarray]:
     """True boxes of the images that have labels, source pixels."""
     sizes = {}
     for image_id, path in files.items():
         try:
-            sizes[image_id] = read_size(path)
+            sizes[image_id] = read_size(path, limits=limits)
         except DicomError:
             # Reported when its pixels are read.
             continue

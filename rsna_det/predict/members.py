@@ -1,25 +1,25 @@
 """Checkpoints -> the members of an ensemble: how each was trained, and its network."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from rsna_det.boxes.decoding import DecodingSettings
-from rsna_det.config.compose import build
+from rsna_det.config.plain import Number, shown_value
 from rsna_det.errors import ConfigError, DataError, MissingFileError, StorageError
-from rsna_det.files.paths import matching_paths
+from rsna_det.files.names import shown
+from rsna_det.files.paths import matching_paths, place_of
+from rsna_det.files.reading import readable
 from rsna_det.models.retinanet import MultiTaskRetinaNet
+from rsna_det.runs.description import build_network, read_description
 from rsna_det.runs.folder import RunFolder
-from rsna_det.runs.records import Record, problems_of
-from rsna_det.training.checkpoint_io import read_checkpoint
+from rsna_det.training.checkpoint_io import network_weights, read_checkpoint
 
 log = logging.getLogger(__name__)
 
-_WEIGHTS = "model."
+_EPOCH = Number(low=0, high=10**6, whole=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Member:
         image_size: side of the square images it was trained on, network pixels.
         levels: numbers of its pyramid's levels.
         decoding: from scored anchors to detections, as in its run.
-        encoder: component that builds its encoder.
-        model: component that builds the rest of the network.
+        encoder: arguments of its encoder, checked.
+        model: arguments of the rest of the network, checked.
     """
 
     path: Path
@@ -49,27 +49,8 @@ class Member:
     model: Mapping[str, Any]
 
 
-class _Description(Record):
-    """What a run notes in its checkpoints, so that the network can be rebuilt."""
-
-    name: str
-    fold: int
-    image_size: int
-    encoder: dict[str, Any]
-    model: dict[str, Any]
-    decoding: dict[str, Any]
-
-
-class _Content(Record):
-    """What is needed of a checkpoint."""
-
-    epoch: int
-    state_dict: dict[str, Any]
-    rsna_det: _Description
-
-
 def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]:
-    """The members that paths and globs name, sorted by path, each once.
+    """The members that paths and globs name, sorted by path, each file once; a further name of one is warned of.
 
     Raises:
         ConfigError: if nothing or a folder is named, or if members cannot be combined: two of them and what differs.
@@ -77,8 +58,7 @@ def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]
         DataError: for a file that is damaged, would run code or is no checkpoint of this package.
     """
     places = [checkpoints] if isinstance(checkpoints, str | Path) else list(checkpoints)
-    paths = {path.resolve(): path for place in places for path in matching_paths(str(place), option="checkpoints")}
-    members = [read_member(path) for path in sorted(paths.values())]
+    members = [read_member(path) for path in _each_once(places)]
     if not members:
         raise ConfigError("checkpoints is empty: name one or more, `checkpoints=<file>`")
     _check_agreement(members)
@@ -94,35 +74,46 @@ def find_members(checkpoints: str | Path | Sequence[str | Path]) -> list[Member]
     return members
 
 
+def _each_once(places: Sequence[str | Path]) -> list[Path]:
+    """The files that places name, sorted; of several names of one file the first, and a warning of the others."""
+    named = {place_of(path): path for place in places for path in matching_paths(str(place), option="checkpoints")}
+    files: dict[Path, Path] = {}
+    for path in sorted(named.values()):
+        with readable(path):
+            first = files.setdefault(path.resolve(strict=True), path)
+        if first != path:
+            log.warning("%s is the same file as %s, which counts once", shown(path), shown(first))
+    return list(files.values())
+
+
 def read_member(path: Path) -> Member:
     """A checkpoint as a member, from the description that its run wrote into it.
 
     Raises:
         ConfigError: if the path is a folder.
         MissingFileError: if there is no such file.
-        DataError: if it is damaged, would run code or is no checkpoint of this package.
+        DataError: if it is damaged, would run code, is no checkpoint of this package, or its weights are not finite.
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: name the checkpoints in it, `{path}/*.ckpt` for all")
     content = read_checkpoint(path)
-    needed = {name: content[name] for name in _Content.model_fields if name in content}
     try:
-        found = _Content.model_validate(needed)
-    except ValidationError as error:
-        raise _foreign(path, problems_of(error)) from error
-    description = found.rsna_det
-    for target in _targets([description.encoder, description.model, description.decoding]):
-        # Only what belongs to this package may be built.
-        if not str(target).startswith("rsna_det."):
-            raise _foreign(path, f"it would call {target}")
+        description = read_description(content.get("rsna_det"))
+    except DataError as error:
+        raise _foreign(path, error) from error
+    epoch = content.get("epoch")
+    problem = _EPOCH.problem(epoch)
+    if problem is not None or not isinstance(epoch, int):
+        raise _foreign(path, f"epoch is {shown_value(epoch)}: {problem}")
+    network_weights(path, content)
     return Member(
         path=path,
         name=description.name,
         fold=description.fold,
-        epoch=found.epoch,
+        epoch=epoch,
         image_size=description.image_size,
-        levels=_levels(path, description),
-        decoding=_decoding(path, description),
+        levels=tuple(description.model["levels"]),
+        decoding=description.decoding,
         encoder=description.encoder,
         model=description.model,
     )
@@ -135,12 +126,10 @@ def load_model(member: Member) -> MultiTaskRetinaNet:
         MissingFileError: if the checkpoint is gone.
         DataError: if the checkpoint cannot be read, or its weights do not fit its description.
     """
-    model: MultiTaskRetinaNet = _built(member.model, encoder=_built(member.encoder))
-    state = read_checkpoint(member.path)["state_dict"]
-    weights = {name.removeprefix(_WEIGHTS): value for name, value in state.items() if name.startswith(_WEIGHTS)}
+    weights = network_weights(member.path, read_checkpoint(member.path))
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
+        model = build_network(encoder=member.encoder, model=member.model, weights=weights)
+    except DataError as error:
         raise DataError(f"the weights of {member.path} do not fit its own description: {error}") from error
     return model.eval().requires_grad_(requires_grad=False)
 
@@ -155,36 +144,8 @@ def trained_on(member: Member, image_ids: Collection[str]) -> list[str] | None:
     return sorted(set(truth.loc[truth["role"] == "train", "image_id"]) & set(image_ids))
 
 
-def _built(component: Mapping[str, Any], **parts: object) -> Any:  # noqa: ANN401
-    return build(component, **parts)
-
-
 def _foreign(path: Path, problem: object) -> DataError:
     return DataError(f"{path} is not a checkpoint that rsna_det.train wrote ({problem})")
-
-
-def _levels(path: Path, description: _Description) -> tuple[int, ...]:
-    levels = description.model.get("levels")
-    if not isinstance(levels, list) or not levels or not all(isinstance(level, int) for level in levels):
-        raise _foreign(path, f"model.levels is {levels!r}")
-    return tuple(levels)
-
-
-def _decoding(path: Path, description: _Description) -> DecodingSettings:
-    try:
-        settings: DecodingSettings = _built(description.decoding)
-    except (TypeError, ValueError) as error:
-        # Keys and types are the file's, and so is what is wrong with them.
-        raise _foreign(path, f"decoding: {error}") from error
-    return settings
-
-
-def _targets(node: object) -> Iterator[object]:
-    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
-    for key, child in children:
-        if key == "_target_":
-            yield child
-        yield from _targets(child)
 
 
 def _check_agreement(members: Sequence[Member]) -> None:

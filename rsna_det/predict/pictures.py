@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 
-from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
+from rsna_det.data.dicom.problems import DicomError
+from rsna_det.data.dicom.reading import read_radiograph
 from rsna_det.drawing.annotated import annotated
 from rsna_det.files.atomic import is_disk_full, whole_file
+from rsna_det.files.names import shown
 from rsna_det.structures import Detections
 
 _REMEDY = "free some space, or draw none with `pictures=false`; the same command then resumes"
@@ -30,6 +33,7 @@ class PictureTask:
         truths: true boxes, source pixels; None if they are not known.
         cut: score threshold of the boxes, for the caption.
         p_opacity: probability that the image shows an opacity; None for members without the global head.
+        limits: on the file, and which doubts are accepted.
     """
 
     image_id: str
@@ -40,6 +44,7 @@ class PictureTask:
     truths: Float[np.ndarray, "truths 4"] | None
     cut: float
     p_opacity: float | None
+    limits: Limits = DEFAULT_LIMITS
 
 
 def draw(task: PictureTask) -> float | str:
@@ -54,10 +59,10 @@ def draw(task: PictureTask) -> float | str:
     started = time.perf_counter()
     try:
         _draw(task)
-    except (DicomError, OSError) as error:
+    except (DicomError, OSError, MemoryError) as error:
         if is_disk_full(error):
             raise
-        return f"{task.source}: its picture could not be drawn ({error})"
+        return f"{shown(task.source)}: its picture could not be drawn ({str(error) or 'memory ran out'})"
     return time.perf_counter() - started
 
 
@@ -77,6 +82,7 @@ def _draw(task: PictureTask) -> None:
     if task.truths is not None:
         caption.append(f"{len(task.truths)} labelled")
     found = Detections(boxes=torch.from_numpy(task.boxes), scores=torch.from_numpy(task.scores))
-    picture = annotated(read_radiograph(task.source), detections=found, truths=task.truths, caption=caption)
+    pixels = read_radiograph(task.source, limits=task.limits)
+    picture = annotated(pixels, detections=found, truths=task.truths, caption=caption)
     with whole_file(task.target, remedy=_REMEDY) as partial:
         Image.fromarray(picture).save(partial, format="PNG", compress_level=3)

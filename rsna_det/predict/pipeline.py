@@ -17,7 +17,7 @@ from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import candidate_deltas, candidates
 from rsna_det.config.memory import lack_of_memory
 from rsna_det.data.cache.decoding_pool import Square
-from rsna_det.errors import ResourceError
+from rsna_det.errors import DataError, ResourceError
 from rsna_det.evaluation.candidate_rows import CandidateRows
 from rsna_det.evaluation.operating_point import OperatingPoint, image_detections
 from rsna_det.models.ensemble import combine, with_percentile_sizes
@@ -49,6 +49,11 @@ class Images:
             sizes=torch.tensor([[square.height, square.width] for square in squares.values()]),
             pixels=torch.from_numpy(np.stack([square.pixels for square in squares.values()]))[:, None],
         )
+
+    def only(self, rows: Sequence[int]) -> "Images":
+        """Some of the images."""
+        kept = list(rows)
+        return Images(ids=tuple(self.ids[row] for row in kept), sizes=self.sizes[kept], pixels=self.pixels[kept])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +160,18 @@ class Pipeline:
         known = candidate_deltas(outputs, score_floor=self.point.score_floor, max_candidates=self.point.max_candidates)
         return DenseDeltas(values=known.values.cpu())
 
+    def not_finite(self, index: int, images: Images, outputs: HeadOutputs) -> dict[str, str]:
+        """The images for which a member's outputs hold NaN or infinity, with what to do about each."""
+        parts = [outputs.box_logits, outputs.box_deltas.dense(), outputs.global_logits]
+        wrong = torch.zeros(len(images.ids), dtype=torch.bool)
+        for part in (part for part in parts if part is not None):
+            wrong |= ~torch.isfinite(part).flatten(1).all(dim=1)
+        problem = (
+            f"{self.members[index].path} gives NaN or infinity for it, which is not the same as no boxes: leave this "
+            "checkpoint out, or use another of its run"
+        )
+        return {name: problem for name, bad in zip(images.ids, wrong.tolist(), strict=True) if bad}
+
     def decode(self, images: Images, outputs: Sequence[HeadOutputs]) -> Predicted:
         """The prediction for a batch from every member's outputs, in the members' order."""
         started = time.perf_counter()
@@ -174,8 +191,16 @@ class Pipeline:
         return found
 
     def predict(self, images: Images) -> Predicted:
-        """The prediction for a batch."""
-        return self.decode(images, [self.outputs(index, images) for index in range(len(self.members))])
+        """The prediction for a batch.
+
+        Raises:
+            DataError: if a member's outputs for an image hold NaN or infinity.
+        """
+        outputs = [self.outputs(index, images) for index in range(len(self.members))]
+        for index, found in enumerate(outputs):
+            for name, problem in self.not_finite(index, images, found).items():
+                raise DataError(f"{name}: {problem}")
+        return self.decode(images, outputs)
 
     def detections(self, predicted: Predicted) -> list[Detections]:
         """The final boxes of each image, source pixels."""
@@ -202,4 +227,15 @@ def _rows(batch: Candidates) -> CandidateRows:
         boxes=batch.boxes[batch.mask],
         scores=batch.scores[batch.mask],
         offsets=torch.cat([counts.new_zeros(1), counts.cumsum(dim=0)]),
+    )
+
+
+def outputs_of(outputs: HeadOutputs, rows: Sequence[int]) -> HeadOutputs:
+    """The outputs for some of a batch's images."""
+    kept = list(rows)
+    return replace(
+        outputs,
+        box_logits=outputs.box_logits[kept],
+        box_deltas=DenseDeltas(values=outputs.box_deltas.dense()[kept]),
+        global_logits=None if outputs.global_logits is None else outputs.global_logits[kept],
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from rsna_det.boxes.anchors import ANCHORS_PER_CELL
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.errors import InvalidValueError
 from rsna_det.predict.members import Member
 
@@ -30,6 +31,7 @@ class Settings:
         workers: processes that decode and draw; a few images are left to one thread.
         device: of the network.
         pictures: number of images that are drawn, from the first on; None for all.
+        limits: on each file, and which doubts are accepted.
 
     Raises:
         InvalidValueError: for a number out of range.
@@ -40,6 +42,7 @@ class Settings:
     workers: int
     device: torch.device
     pictures: int | None
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)

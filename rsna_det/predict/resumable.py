@@ -14,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from rich.progress import Progress
 
-from rsna_det.data.cache.decoding_pool import worker_pool
+from rsna_det.data.cache.decoding_pool import outcome, worker_pool
 from rsna_det.evaluation.operating_point import OperatingPoint
 from rsna_det.evaluation.tables import candidates_table, images_table
 from rsna_det.predict.chunks import Chunk, predicted_chunks
@@ -81,7 +81,9 @@ def predict_into(
         ResourceError: if memory is too small for the batch or the workers.
         StorageError: if something cannot be written.
     """
-    wanted = Fingerprint.of(checkpoints=[member.path for member in members], files=files, point=point)
+    wanted = Fingerprint.of(
+        checkpoints=[member.path for member in members], files=files, point=point, limits=settings.limits
+    )
     parts = open_folder(out, wanted=wanted, overwrite=overwrite)
     work = _Work(members=members, point=point, out=out, settings=settings, files=files, truths=truths or {})
     parts = work.complete(parts)
@@ -123,7 +125,7 @@ class _Work:
             task = bar.add_task("predicting", total=len(left) * len(self.members))
             drawing = {i: future for part in parts for i, future in self._submit_pictures(pool, part).items()}
             for chunk in self._chunks(left, plan, pool, lambda images: bar.advance(task, images)) if plan else ():
-                parts.append(self._write(chunk, number=len(parts)))
+                parts.append(self._write(chunk, number=1 + max((part.number for part in parts), default=-1)))
                 self._await_pictures(drawing)
                 drawing = self._submit_pictures(pool, parts[-1])
             self._await_pictures(drawing)
@@ -162,6 +164,7 @@ class _Work:
             pool=pool,
             images_in_chunk=plan.images_in_chunk,
             batch_size=self.settings.batch_size,
+            limits=self.settings.limits,
             on_batch=on_batch,
         )
 
@@ -190,11 +193,12 @@ class _Work:
             truths=self.truths.get(image_id),
             cut=self.point.cut,
             p_opacity=None if np.isnan(p_opacity) else p_opacity,
+            limits=self.settings.limits,
         )
 
     def _await_pictures(self, drawing: _Drawing) -> None:
         for image_id, future in drawing.items():
-            drawn = future.result()
+            drawn = outcome(self.files[image_id], future)
             if isinstance(drawn, str):
                 self.result.undrawn[image_id] = drawn
             else:

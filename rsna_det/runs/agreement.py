@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rsna_det.boxes.decoding import DecodingSettings
-from rsna_det.config.compose import build
-from rsna_det.config.options import as_plain
+from rsna_det.config.options import TrainOptions, as_plain
+from rsna_det.config.plain import shown_value
 from rsna_det.config.roles import Role, flat_options, role_of
-from rsna_det.errors import ConfigError
+from rsna_det.errors import ConfigError, DataError
 from rsna_det.files.paths import matching_paths
+from rsna_det.runs.description import SIDE, read_decoding
 from rsna_det.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,35 @@ def common_settings(folders: Sequence[RunFolder]) -> tuple[DecodingSettings, int
                 "name the runs of one experiment"
             )
         log.warning("%s and %s differ in more than their fold: %s", folders[0], folder, listed)
-    return build(options.decoding), int(options.data["image_size"])
+    return decoding_of(folders[0], options), image_size_of(folders[0], options)
+
+
+def decoding_of(folder: RunFolder, options: TrainOptions) -> DecodingSettings:
+    """The decoding settings of a run, from the numbers of its saved configuration: nothing that it names is built.
+
+    Raises:
+        ConfigError: if they are not the known numbers in their ranges; naming the file.
+    """
+    try:
+        return read_decoding(options.decoding)
+    except DataError as error:
+        raise ConfigError(f"{folder.composed_config}: {error}: take it from a copy of the run") from error
+
+
+def image_size_of(folder: RunFolder, options: TrainOptions) -> int:
+    """Side of a run's network images, network pixels.
+
+    Raises:
+        ConfigError: if it is no whole number in its range; naming the file.
+    """
+    side = options.data.get("image_size")
+    problem = SIDE.problem(side)
+    if problem is not None or not isinstance(side, int):
+        raise ConfigError(
+            f"{folder.composed_config}: data.image_size is {shown_value(side)}: {problem}: take it from a copy of the "
+            "run"
+        )
+    return side
 
 
 def differences_in_words(folders: Sequence[RunFolder]) -> list[str]:
@@ -73,7 +102,7 @@ def differences_in_words(folders: Sequence[RunFolder]) -> list[str]:
         ConfigError: if a saved configuration is missing.
     """
     return [
-        f"`{folders[0]}` and `{folder}` differ in more than their fold: {', '.join(differing.values())}."
+        f"{folders[0]} and {folder} differ in more than their fold: {', '.join(differing.values())}."
         for folder, differing in _compared(folders)
     ]
 
@@ -90,4 +119,7 @@ def _compared(folders: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, dict[st
 def _comparable(folder: RunFolder) -> dict[str, Any]:
     """The options worth comparing, with the same place for every run."""
     plain = as_plain(folder.options(run_dir=_ANY_FOLDER))
-    return {key: value for key, value in flat_options(plain) if key != _STUDY and role_of(key) in _WORTH_SAYING}
+    try:
+        return {key: value for key, value in flat_options(plain) if key != _STUDY and role_of(key) in _WORTH_SAYING}
+    except ConfigError as error:
+        raise ConfigError(f"{folder.composed_config}: {error}") from error

@@ -4,22 +4,22 @@ The folders and files that Lightning's callbacks write to are named in conf/call
 every study hash holds those values; a test checks that both agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from rsna_det.config.check import check_config
+from rsna_det.config.check import check_values
 from rsna_det.config.options import TrainOptions
-from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.config.outputs import RECORD, write_record
+from rsna_det.config.saved import plain_values, read_saved
+from rsna_det.errors import ConfigError, MissingFileError
 from rsna_det.evaluation.operating_point import OPERATING_POINT
 from rsna_det.evaluation.tables import RunTables
-from rsna_det.files.atomic import write_text
 from rsna_det.runs.records import ProvenanceRecord, Result, read_record
+from rsna_det.training.epoch_table import read_epochs
 
 RESOLVED_CONFIG = "config.yaml"
 
@@ -40,12 +40,12 @@ class RunFolder:
     @property
     def composed_config(self) -> Path:
         """The configuration as Hydra composed it, with interpolations: what resuming and comparing read."""
-        return self.path / ".hydra" / "config.yaml"
+        return self.path / RECORD / "config.yaml"
 
     @property
     def overrides(self) -> Path:
         """The overrides that it was composed with."""
-        return self.path / ".hydra" / "overrides.yaml"
+        return self.path / RECORD / "overrides.yaml"
 
     @property
     def resolved_config(self) -> Path:
@@ -143,12 +143,7 @@ class RunFolder:
         """
         if not self.composed_config.is_file():
             raise ConfigError(f"{self.path} is not the folder of a run: there is no {self.composed_config}")
-        try:
-            config = OmegaConf.load(self.composed_config)
-        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-            raise ConfigError(f"{self.composed_config} cannot be read ({' '.join(str(error).split())})") from error
-        if not isinstance(config, DictConfig):
-            raise ConfigError(f"{self.composed_config} is not the configuration of a run")
+        config = read_saved(self.composed_config)
         lacking = {field.name for field in fields(TrainOptions)} - set(map(str, config.keys()))
         if lacking:
             raise ConfigError(
@@ -159,7 +154,10 @@ class RunFolder:
         return config
 
     def options(self, *, run_dir: str | None = None) -> TrainOptions:
-        """The options that the run was started with, checked.
+        """The options that the run was started with, as data: of its components nothing is imported or checked.
+
+        Placeholders that conf/ does not have stay as text. To build from a saved configuration is
+        :func:`rsna_det.runs.resume.buildable`'s work.
 
         Args:
             run_dir: as of :meth:`config`.
@@ -167,17 +165,19 @@ class RunFolder:
         Raises:
             ConfigError: as :meth:`config`, or naming every option that this version does not take.
         """
+        plain = plain_values(self.config(run_dir=run_dir))
         try:
-            return check_config(self.config(run_dir=run_dir), TrainOptions)
+            return check_values(plain, TrainOptions, components=False)
         except ConfigError as error:
             raise ConfigError(f"{self.composed_config}: {error}") from error
 
-    def save_config(self, config: DictConfig, overrides: Sequence[str]) -> None:
+    def save_config(self, config: DictConfig, overrides: Sequence[str], *, hydra: DictConfig | None = None) -> None:
         """Save a configuration as Hydra does: composed, its folder left open.
 
         Args:
             config: as composed.
             overrides: what it was composed with.
+            hydra: Hydra's own part of it.
 
         Raises:
             StorageError: if it cannot be written.
@@ -185,9 +185,7 @@ class RunFolder:
         saved = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(saved, value=False)
         saved.run_dir = "???"
-        self.composed_config.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.composed_config, OmegaConf.to_yaml(saved))
-        write_text(self.overrides, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        write_record(self.path, saved, hydra=hydra, overrides=overrides)
 
     def result(self) -> Result | None:
         """What the run achieved; None if it is not finished.
@@ -196,16 +194,20 @@ class RunFolder:
             DataError: if the file is damaged.
         """
         remedy = "remove it, and the run resumes from its last checkpoint"
-        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.is_file() else None
+        return read_record(self.result_file, Result, remedy=remedy) if self.result_file.exists() else None
 
-    def is_finished(self, *, epochs: int) -> bool:
-        """Whether the run has been trained for so many epochs.
+    def is_finished(self, *, epochs: int, limits: Mapping[str, object] | None = None) -> bool:
+        """Whether the run has been trained for so many epochs, or ended before them as configured.
+
+        Args:
+            epochs: how many it is to be trained for.
+            limits: options of the trainer, as of :meth:`rsna_det.runs.records.Result.ends`.
 
         Raises:
             DataError: if its result is damaged.
         """
         result = self.result()
-        return result is not None and result.epochs >= epochs
+        return result is not None and result.ends(epochs=epochs, limits=limits)
 
     def provenance(self) -> ProvenanceRecord | None:
         """What the run was made from; None if it never began.
@@ -213,7 +215,7 @@ class RunFolder:
         Raises:
             DataError: if the file is damaged.
         """
-        if not self.provenance_file.is_file():
+        if not self.provenance_file.exists():
             return None
         remedy = (
             "take it from a copy of the run, or remove it: the run resumes, without the record of its earlier starts"
@@ -230,15 +232,7 @@ class RunFolder:
             MissingFileError: if there is none.
             DataError: if it is empty, damaged or lacks a column.
         """
-        path = self.metrics_file
-        if not path.is_file():
-            raise MissingFileError(f"{path} is missing: train the run again, or take the file from a copy of it")
-        try:
-            table = pd.read_csv(path)
-            lacking = [name for name in ("epoch", *needed) if name not in table]
-            problem = f"has no column {', '.join(lacking)}" if lacking else "has no rows" if table.empty else ""
-            if not problem:
-                return table.astype({"epoch": int} | dict.fromkeys(needed, float))
-        except ValueError as error:
-            problem = f"cannot be read ({error})"
-        raise DataError(f"{path} {problem}: it is damaged, train the run again")
+        remedy = "train the run again, or take the file from a copy of it"
+        if not self.metrics_file.exists():
+            raise MissingFileError(f"{self.metrics_file} is missing: {remedy}")
+        return read_epochs(self.metrics_file, needed=needed, remedy=remedy)

@@ -1,5 +1,6 @@
 """What a run was made from: ``provenance.json``, written when it starts and completed when it ends."""
 
+import logging
 import os
 import platform
 import shutil
@@ -22,12 +23,16 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rsna_det.config.compose import CONF
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.data.fingerprint import fingerprint
+from rsna_det.errors import RsnaDetError
 from rsna_det.files.atomic import write_text
+from rsna_det.files.removal import clear_partial
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import ProvenanceRecord, Start, write_record
 
 if TYPE_CHECKING:
     from rsna_det.data.datamodule import RsnaDataModule
+
+log = logging.getLogger(__name__)
 
 _GIT_SECONDS = 20
 
@@ -55,6 +60,7 @@ class Provenance(Callback):
     def recorded(self) -> Iterator[None]:
         """Write the entry of a start, and its outcome when it ends; a killed run stays ``running``."""
         started = time.perf_counter()
+        rank_zero_only(clear_partial)(self.folder.path)
         self.entry = {"started": _now(), "outcome": "running", **_machine(), "git": git_state(CONF)}
         self.entry["packages"] = _packages()
         self._write()
@@ -62,12 +68,15 @@ class Provenance(Callback):
             yield
         except BaseException as error:
             self.entry["outcome"] = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise
-        else:
-            self.entry["outcome"] = "finished"
-        finally:
             self.entry |= {"ended": _now(), "seconds": round(time.perf_counter() - started, 1)}
-            self._write()
+            try:
+                self._write()
+            except RsnaDetError as second:
+                # A full disk, most likely: what ended the run is not to be hidden by it.
+                log.warning("%s", second)
+            raise
+        self.entry |= {"outcome": "finished", "ended": _now(), "seconds": round(time.perf_counter() - started, 1)}
+        self._write()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Record the data, which are read now, and the devices."""

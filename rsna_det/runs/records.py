@@ -3,12 +3,19 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rsna_det.errors import DataError
 from rsna_det.files.atomic import write_text
+from rsna_det.files.json import read_object
+
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**53)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""Numbers of records; scores may be NaN, these may not."""
+
+MAX_EPOCHS = "max_epochs"
 
 
 class Record(BaseModel):
@@ -17,7 +24,23 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+_SHOWN = 5
+
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Stop(Record):
+    """Why training ended as configured.
+
+    Attributes:
+        by: ``max_epochs``, another option of the trainer, or the name of the callback that asked for it.
+        limit: the option's value, as text; None for a callback.
+        reason: in words.
+    """
+
+    by: str
+    limit: str | None = None
+    reason: str
 
 
 class Result(Record):
@@ -28,12 +51,28 @@ class Result(Record):
         seconds: of the last start's training.
         best_val_map: highest ``val/map_best`` of the run's best checkpoint; None if none was kept.
         metrics: of the last epoch, by name.
+        stopped: why training ended; None in records of older versions, which ended with their last epoch.
     """
 
-    epochs: int
-    seconds: float
+    epochs: Count
+    seconds: Seconds
     best_val_map: float | None
     metrics: dict[str, float]
+    stopped: Stop | None = None
+
+    def ends(self, *, epochs: int, limits: Mapping[str, object] | None = None) -> bool:
+        """Whether a run of so many epochs is finished, and not to be trained on.
+
+        Args:
+            epochs: how many it is to be trained for.
+            limits: options of the trainer; a run that a limit ended goes on if that limit has changed. None to accept
+                whatever ended it.
+        """
+        if self.epochs >= epochs:
+            return True
+        if self.stopped is None or self.stopped.by == MAX_EPOCHS:
+            return False
+        return self.stopped.limit is None or limits is None or str(limits.get(self.stopped.by)) == self.stopped.limit
 
 
 class GitState(Record):
@@ -67,18 +106,18 @@ class Start(Record):
     started: str
     outcome: str
     host: str
-    pid: int
+    pid: Count
     system: str
     python: str
     command: list[str]
     environment: dict[str, str]
     git: GitState | None
     packages: dict[str, str]
-    device: dict[str, Any] | None = None
-    first_epoch: int | None = None
-    epoch_seconds: list[float] = []
+    device: dict[str, str | int | float | bool | None] | None = None
+    first_epoch: Count | None = None
+    epoch_seconds: list[Seconds] = []
     ended: str | None = None
-    seconds: float | None = None
+    seconds: Seconds | None = None
 
 
 class ProvenanceRecord(Record):
@@ -91,9 +130,9 @@ class ProvenanceRecord(Record):
         starts: of the run, in order.
     """
 
-    seed: int
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]
     configuration: str
-    data: dict[str, Any] | None
+    data: dict[str, str | int | float | bool | None] | None
     starts: list[Start]
 
 
@@ -107,14 +146,13 @@ def read_record(path: Path, kind: type[AnyRecord], *, remedy: str) -> AnyRecord:
 
     Raises:
         DataError: if it is no JSON, lacks a key, or holds unknown keys or other types; naming the file and the remedy.
-        OSError: if it cannot be read.
+        MissingFileError, StorageError: if it cannot be read.
     """
+    found = read_object(path, remedy=remedy)
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(found)
     except ValidationError as error:
         raise DataError(f"{path} is damaged ({problems_of(error)}): {remedy}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -128,7 +166,9 @@ def write_record(path: Path, record: Record) -> None:
 
 def problems_of(error: ValidationError) -> str:
     """What pydantic found, on one line, in plain words."""
-    return "; ".join(_in_words(".".join(map(str, found["loc"])), found) for found in error.errors())
+    texts = [_in_words(".".join(map(str, found["loc"])), found) for found in error.errors(include_url=False)[:_SHOWN]]
+    more = error.error_count() - len(texts)
+    return "; ".join(" ".join(text.split())[:300] for text in texts) + (f"; and {more} more" if more else "")
 
 
 def _in_words(key: str, found: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """Resuming a run: its saved configuration, in which only trainer and logger options may change."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rsna_det.config.check import check_config, path_option
 from rsna_det.config.compose import asked_for, closest, compose_config, override_key, parse_override
 from rsna_det.config.options import TrainOptions
-from rsna_det.config.roles import Role, role_of
+from rsna_det.config.roles import Role, flat_options, role_of
+from rsna_det.config.saved import refused
 from rsna_det.errors import ConfigError
 from rsna_det.runs.folder import RunFolder
 from rsna_det.training.schedules import one_cycle
@@ -30,24 +33,71 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
         ConfigError: if there is no such run, it has no checkpoint, or something else is to be changed.
     """
     value = str(asked_for(arguments, "resume"))
-    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    others = [argument for argument in arguments if override_key(argument) != "resume"]
     folder = _last_run(others) if value == "last" else RunFolder(Path(value).expanduser())
-    epochs = folder.options().trainer["max_epochs"]
     config = folder.config()
+    epochs = OmegaConf.select(config, "trainer.max_epochs")
     if not folder.last_checkpoint.is_file():
         raise ConfigError(f"{folder.last_checkpoint} is missing: the run ended before its first epoch, start a new one")
     # Groups first: a single value is meant to hold in the group that is chosen with it.
+    confirmed = {override_key(override) for override in others if _says_the_same(config, override)}
     for override in sorted(others, key=lambda override: "." in override_key(override)):
-        if override_key(override) not in _LOCATING:
+        if override_key(override) not in (*_LOCATING, *confirmed):
             _change(config, override)
-    options = check_config(config, TrainOptions)
+    options = buildable(folder, config, said_again=[override_key(override) for override in others])
     longer = options.trainer["max_epochs"]
-    if longer > epochs and get_method(options.optimizer.scheduler["_target_"]) is one_cycle:
+    if isinstance(epochs, int) and longer > epochs and get_method(options.optimizer.scheduler["_target_"]) is one_cycle:
         raise ConfigError(
             f"the run's one-cycle schedule ends after its {epochs} epochs and cannot be made longer: "
             f"start a new run with trainer.max_epochs={longer}"
         )
     return options
+
+
+def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[str] = ()) -> TrainOptions:
+    """The options of a saved configuration, checked, if all that they build is what conf/ names.
+
+    Args:
+        folder: of the run.
+        config: its configuration, with changes.
+        said_again: dotted keys that the command line gives as well: these may be anything.
+
+    Raises:
+        ConfigError: naming what is refused, and how its owner says it again; or as
+            :func:`~rsna_det.config.check.check_config`.
+    """
+    # A group that is chosen anew holds only what conf/ does; it says nothing of the values that stay.
+    foreign = refused(config, confirmed=[key for key in said_again if "." in key])
+    if foreign:
+        again = " ".join(dict.fromkeys(_said_again(config, key) for key in foreign))
+        raise ConfigError(
+            f"{folder.composed_config}: {'; '.join(foreign.values())}. A configuration of a stranger is code: if you "
+            f"wrote it yourself, say it again, `python -m rsna_det.train resume={folder} {again}`"
+        )
+    try:
+        return check_config(config, TrainOptions)
+    except ConfigError as error:
+        raise ConfigError(f"{folder.composed_config}: {error}") from error
+
+
+def _says_the_same(config: DictConfig, override: str) -> bool:
+    """Whether an override gives a value that the saved configuration has already, placeholders as they stand."""
+    key = override_key(override)
+    if "." not in key or override.startswith("~"):
+        return False
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    saved = dict(flat_options(plain))
+    return key in saved and saved[key] == parse_override(override).value()
+
+
+def _said_again(config: DictConfig, key: str) -> str:
+    """What the command line says to confirm a saved value; of one in a list only the list's name."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    values = dict(flat_options(plain))
+    if key in values:
+        return shlex.quote(f"{key}={'null' if values[key] is None else values[key]}")
+    outer = max((name for name in values if key.startswith(f"{name}.")), key=len, default=key)
+    return f"{outer}=<its value>"
 
 
 def _last_run(overrides: Sequence[str]) -> RunFolder:

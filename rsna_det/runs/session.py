@@ -1,9 +1,8 @@
 """One training: from options to a finished run's folder."""
 
 import inspect
-import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,24 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from rsna_det.config.compose import build, build_partial
-from rsna_det.config.console import table_of
 from rsna_det.config.devices import check_accelerator, check_processes
 from rsna_det.config.memory import lack_of_memory
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError, ResourceError
+from rsna_det.runs.conclusion import conclude, conclude_tracking
 from rsna_det.runs.folder import RunFolder
+from rsna_det.runs.interruption import interruptions
 from rsna_det.runs.provenance import Provenance
-from rsna_det.runs.records import Result, write_record
-from rsna_det.runs.tracking import RunLogger, finish_tracking
+from rsna_det.runs.stopping import TrainingEnd
+from rsna_det.runs.tracking import finish_tracking
+from rsna_det.runs.wandb_id import leave_id_to_original
 from rsna_det.training.checkpoint_io import read_checkpoint
+from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
+from rsna_det.training.epoch_line import EpochLine
 from rsna_det.training.module import DetectorModule
-
-log = logging.getLogger(__name__)
 
 
 def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = False) -> dict[str, float]:
@@ -54,15 +54,17 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
     module = build_module(options)
     _try_optimizer(module)
     provenance = Provenance(options)
+    end = TrainingEnd(folder=options.run_dir, limits=options.trainer)
     try:
         with provenance.recorded(), _errors_of_the_user(options):
-            callbacks = [*(build(node) for node in options.callbacks.values() if node is not None), provenance]
-            trainer = _trainer(options, callbacks, checkpoint)
-            metrics = _fit(options, trainer, module, data, checkpoint)
-        _conclude_tracking(options, trainer)
+            trainer = _trainer(options, [provenance, end, EpochLine(), ResumedCheckpoints()], checkpoint)
+            untrained = _untrained_score(options, module, data, checkpoint)
+            seconds = _fit(options, trainer, module, data, checkpoint)
+        # Its record is the last of the run's files: what a kill leaves undone before it, resuming does.
+        conclude_tracking(options, trainer)
     finally:
         finish_tracking()
-    return metrics
+    return conclude(options, trainer, end.reason(trainer), untrained, seconds=seconds)
 
 
 @contextmanager
@@ -127,8 +129,13 @@ def _try_optimizer(module: DetectorModule) -> None:
         raise ConfigError(f"optimizer: {error}") from error
 
 
-def _trainer(options: TrainOptions, callbacks: list[Callback], checkpoint: Path | None) -> Trainer:
-    first_epoch = _epochs_done(checkpoint) if checkpoint else 0
+def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | None) -> Trainer:
+    callbacks = in_order_of_commit([*(build(node) for node in options.callbacks.values() if node is not None), *own])
+    first_epoch = 0
+    if checkpoint is not None:
+        content = read_checkpoint(checkpoint)
+        first_epoch = int(content["epoch"]) + 1
+        leave_id_to_original(RunFolder(options.run_dir), homes_of(content))
     loggers = [_logger(node, first_epoch) for node in options.logger.values()]
     return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
 
@@ -149,76 +156,29 @@ def _logger(node: dict[str, Any], first_epoch: int) -> Any:  # noqa: ANN401
     return make(first_epoch=first_epoch) if "first_epoch" in inspect.signature(make).parameters else make()
 
 
-def _epochs_done(checkpoint: Path) -> int:
-    return int(read_checkpoint(checkpoint)["epoch"]) + 1
-
-
 def _fit(
     options: TrainOptions,
     trainer: Trainer,
     module: DetectorModule,
     data: LightningDataModule,
     checkpoint: Path | None,
-) -> dict[str, float]:
-    untrained = _score_untrained(options, module, data) if options.score_untrained and not checkpoint else {}
+) -> float:
+    """Train to the end that the options set; returns the seconds that it took."""
     for logger in trainer.loggers:
         logger.log_hyperparams(as_plain(options))
     started = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    return _conclude(options, trainer, untrained, seconds=time.perf_counter() - started)
+    with interruptions(trainer):
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return time.perf_counter() - started
 
 
-def _score_untrained(options: TrainOptions, module: DetectorModule, data: LightningDataModule) -> dict[str, float]:
+def _untrained_score(
+    options: TrainOptions, module: DetectorModule, data: LightningDataModule, checkpoint: Path | None
+) -> float | None:
+    """The mAP before training, where it is asked for."""
+    if not options.score_untrained or checkpoint:
+        return None
     # Metrics reset in inference mode cannot be updated in training.
     trainer = _built_trainer(options, logger=False, callbacks=[], enable_checkpointing=False, inference_mode=False)
-    scores = trainer.validate(module, data, verbose=False)[0]
-    return {name: float(value) for name, value in scores.items()}
-
-
-def _conclude(
-    options: TrainOptions, trainer: Trainer, untrained: dict[str, float], *, seconds: float
-) -> dict[str, float]:
-    """Write the run's result and say where everything is."""
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if not trainer.is_global_zero or trainer.interrupted:
-        return metrics
-    folder = RunFolder(options.run_dir)
-    best = _best_score(trainer)
-    result = Result(epochs=trainer.current_epoch, seconds=round(seconds, 1), best_val_map=best, metrics=metrics)
-    write_record(folder.result_file, result)
-    table_of(f"{options.name}, fold {options.data['fold']}", _summary(options, folder, best, untrained))
-    return metrics
-
-
-def _summary(
-    options: TrainOptions, folder: RunFolder, best: float | None, untrained: dict[str, float]
-) -> dict[str, str]:
-    rows = {"best validation mAP": f"{best:.4f}" if best is not None else "not measured"}
-    if untrained:
-        rows["untrained detector's"] = f"{untrained['val/map_best']:.4f}"
-    place = folder.path
-    rows |= {
-        "run folder": str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place),
-        "  metrics": folder.metrics_file.name,
-        "  checkpoints": f"{folder.checkpoints.name}/",
-        "  out-of-fold candidates": f"{folder.tables.folder.name}/",
-        "  pictures": f"{folder.pictures.name}/",
-        "  configuration": f"{folder.resolved_config.name}, {folder.composed_config.parent.name}/",
-        "  provenance": folder.provenance_file.name,
-    }
-    return rows | ({"  W&B": f"{folder.wandb.name}/"} if "wandb" in options.logger else {})
-
-
-def _conclude_tracking(options: TrainOptions, trainer: Trainer) -> None:
-    """Hand a finished run to the loggers that keep more than numbers; all of its files are as they will stay."""
-    if trainer.is_global_zero and RunFolder(options.run_dir).is_finished(epochs=options.trainer["max_epochs"]):
-        for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.conclude(options)
-
-
-def _best_score(trainer: Trainer) -> float | None:
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
-            return float(callback.best_model_score)
-    return None
+    (scores,) = trainer.validate(module, data, verbose=False)
+    return float(scores["val/map_best"])

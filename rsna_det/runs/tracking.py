@@ -2,13 +2,10 @@
 
 import logging
 import os
-import socket
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 # Even offline, wandb would look up the host that it reports its own errors to.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -22,12 +19,14 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
-from wandb.errors import CommError
+from wandb.sdk.lib import module as wandb_globals
 
 from rsna_det.config.options import TrainOptions
 from rsna_det.drawing.boxes import BoxedImage
 from rsna_det.runs.artifacts import RunArtifact, run_artifacts
 from rsna_det.runs.folder import RunFolder
+from rsna_det.runs.wandb_failures import Failures, ends_in_time, never_raising, silence_of
+from rsna_det.runs.wandb_id import run_id_of
 from rsna_det.structures import Category
 from rsna_det.training.losses import LOSS_NAMES
 
@@ -36,6 +35,12 @@ log = logging.getLogger(__name__)
 Mode = Literal["offline", "online", "disabled"]
 
 CONNECT_SECONDS = 5
+"""How long a server may take for an answer."""
+
+INIT_SECONDS = 12
+"""How long it may take to open a run."""
+
+RETRIES = 1
 
 LONGEST_TAG = 64
 
@@ -62,6 +67,21 @@ class RunLogger(WandbLogger):
     def __init__(self, *, keep_artifacts: bool, **options: Any) -> None:
         super().__init__(**options)
         self.keep_artifacts = keep_artifacts
+        self._failures = Failures()
+
+    log_metrics = never_raising(WandbLogger.log_metrics, "the metrics")
+    log_hyperparams = never_raising(WandbLogger.log_hyperparams, "the configuration")
+    log_table = never_raising(WandbLogger.log_table, "a table")
+    log_text = never_raising(WandbLogger.log_text, "a text")
+    log_image = never_raising(WandbLogger.log_image, "the images")
+    log_audio = never_raising(WandbLogger.log_audio, "a sound")
+    log_video = never_raising(WandbLogger.log_video, "a video")
+    log_graph = never_raising(WandbLogger.log_graph, "the model's graph")
+    watch = never_raising(WandbLogger.watch, "the gradients")
+    use_artifact = never_raising(WandbLogger.use_artifact, "the artifact's use")
+    after_save_checkpoint = never_raising(WandbLogger.after_save_checkpoint, "the checkpoint")
+    save = never_raising(WandbLogger.save, "what was logged")
+    finalize = never_raising(WandbLogger.finalize, "the end of the training")
 
     @rank_zero_only
     def log_detections(self, key: str, images: Sequence[BoxedImage], *, epoch: int, cut: float) -> None:
@@ -73,7 +93,7 @@ class RunLogger(WandbLogger):
             epoch: that they were detected after.
             cut: score above which a box is among them.
         """
-        with _warning("the detections"):
+        with self._failures.noted("the detections"):
             pictures = [
                 wandb.Image(
                     Image.fromarray(boxed.image),
@@ -96,10 +116,10 @@ class RunLogger(WandbLogger):
         Args:
             options: of the run; its files stay as they are.
         """
-        with _warning("the summary"):
+        with self._failures.noted("the summary"):
             self._sum_up(RunFolder(options.run_dir).metrics())
         if self.keep_artifacts:
-            with _warning("the artifacts"):
+            with self._failures.noted("the artifacts"):
                 for artifact in run_artifacts(options):
                     self._log_artifact(artifact)
 
@@ -144,10 +164,11 @@ def wandb_logger(
         artifacts: whether a finished run's tables and best checkpoint are logged.
         run_dir: the run's folder.
 
-    Raises:
-        wandb.errors.UsageError: online, without being logged in.
+    ``WANDB_MODE=disabled`` and ``offline`` in the environment are obeyed; nothing in it sends what ``mode`` does not.
     """
     folder = Path(run_dir)
+    if os.environ.get("WANDB_MODE") == "disabled" or (os.environ.get("WANDB_MODE") == "offline" and mode == "online"):
+        mode = os.environ["WANDB_MODE"]  # type: ignore[assignment]
     # WandbLogger would forbid artifacts if it were told `offline`; W&B's own option says it without that.
     mode = _reachable_mode(mode)
     logger = RunLogger(
@@ -161,8 +182,11 @@ def wandb_logger(
         tags=_tags([*always, *tags]),
         # A sweep numbers its runs.
         name=f"{folder.parent.name}-{folder.name}" if folder.name.isdigit() else folder.name,
-        id=_run_id(folder),
+        id=run_id_of(folder),
         resume="allow" if mode == "online" else None,
+        settings=wandb.Settings(
+            init_timeout=INIT_SECONDS, x_graphql_timeout_seconds=CONNECT_SECONDS, x_graphql_retry_max=RETRIES
+        ),
     )
     # Lightning passes an option that wandb no longer has, and wandb warns of it.
     logger._wandb_init.pop("anonymous", None)  # noqa: SLF001
@@ -172,9 +196,32 @@ def wandb_logger(
 
 def finish_tracking() -> None:
     """Close the run, if one is open: the next one in this process would be merged into it."""
-    if wandb.run is not None:
-        with _warning("the end of the run"):
+    if wandb.run is None:
+        return
+    failures = Failures()
+
+    def finish() -> None:
+        # That its process has ended has been said by then.
+        with failures.noted("the end of the run"), suppress(ConnectionError):
             wandb.finish()
+
+    sends = not (wandb.run.offline or wandb.run.disabled)
+    ended = ends_in_time(finish, sends=sends, server_problem=server_problem)
+    if not ended or wandb.run is not None:
+        abandon()
+
+
+def abandon() -> None:
+    """Drop W&B's process and forget its run; its files stay as they are."""
+    # W&B has no public way to end a process that does not answer.
+    process = getattr(getattr(getattr(wandb.setup(), "_connection", None), "_proc", None), "_process", None)
+    if process is not None:
+        process.kill()
+        process.wait()
+    # Its end is what was wanted, whatever it raises: SystemExit with the status of its process, for one.
+    with suppress(Exception, SystemExit):
+        wandb.teardown()
+    wandb_globals.unset_globals()  # type: ignore[no-untyped-call]
 
 
 def logged_in() -> bool:
@@ -192,42 +239,35 @@ def default_entity() -> str:
 
 
 def server_problem() -> str | None:
-    """What is wrong with the server's address, None if somebody answers there; W&B would try for 90 seconds."""
-    address = urlsplit(str(wandb.setup().settings.base_url))
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        return f"W&B cannot be reached at {address.netloc} ({error})"
-    return None
+    """What is wrong with the server, None if somebody answers there; W&B would try for 90 seconds."""
+    return silence_of(str(wandb.setup().settings.base_url), seconds=CONNECT_SECONDS)
 
 
 @rank_zero_only
 def _start(logger: RunLogger, folder: Path) -> None:
-    """Open the run now, and offline where the server cannot be used."""
-    try:
-        experiment = logger.experiment
-    except CommError as error:
-        log.warning("W&B answered with an error (%s): continuing offline; `wandb sync` uploads the run later", error)
-        wandb.teardown()
-        # The failed run may still hold its id, and Lightning offers no way to change the mode.
-        RunFolder(folder).wandb_id.unlink()
-        logger._wandb_init |= {"mode": "offline", "resume": None, "id": _run_id(folder)}  # noqa: SLF001
-        experiment = logger.experiment
+    """Open the run now, offline where the server cannot be used, and as one that logs nothing where W&B fails."""
+    for remedy in ({}, {"mode": "offline", "resume": None}, {"mode": "disabled", "resume": None}):
+        if remedy:
+            abandon()
+            # The failed run may still hold its id, and Lightning offers no way to change the mode.
+            RunFolder(folder).wandb_id.unlink(missing_ok=True)
+            logger._wandb_init |= {**remedy, "id": run_id_of(folder)}  # noqa: SLF001
+        try:
+            _define(logger.experiment)
+        except Exception as error:  # noqa: BLE001  # whatever W&B raises is no reason not to train
+            instead = "continuing offline; `wandb sync` uploads the run later" if not remedy else "continuing without"
+            log.warning("W&B answered with an error (%s): %s", error, instead)
+            logger._experiment = None  # noqa: SLF001
+        else:
+            return
+
+
+def _define(experiment: Any) -> None:  # noqa: ANN401
     experiment.define_metric(EPOCH)
     for name in PER_EPOCH:
         experiment.define_metric(name, step_metric=EPOCH)
     for name, kind in SUMMARIES.items():
         experiment.define_metric(name, step_metric=EPOCH, summary=f"{kind},last")
-
-
-@contextmanager
-def _warning(what: str) -> Iterator[None]:
-    """Whatever W&B raises is no reason to lose a run."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001
-        log.warning("W&B did not take %s (%s: %s)", what, type(error).__name__, error)
 
 
 def _boxes(boxes: Float[Tensor, "boxes 4"], scores: Float[Tensor, " boxes"] | None = None) -> dict[str, Any]:
@@ -255,11 +295,3 @@ def _reachable_mode(mode: Mode) -> Mode:
         return mode
     log.warning("%s: continuing offline; `wandb sync` uploads the run later", problem)
     return "offline"
-
-
-def _run_id(folder: Path) -> str:
-    path = RunFolder(folder).wandb_id
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:12] + "\n")
-    return path.read_text().strip()

@@ -1,24 +1,29 @@
 """What a study writes of itself: one record for each start, one description for each run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import yaml
 from pydantic import ConfigDict, Field, ValidationError
 
 from rsna_det.errors import DataError
 from rsna_det.files.atomic import write_text
-from rsna_det.runs.records import Record, problems_of
+from rsna_det.files.yaml import read_mapping
+from rsna_det.runs.records import Count, Record, problems_of
 
 _DESCRIPTION_REMEDY = "take the file from a copy of the run, or remove the run's folder and train it anew"
+
+
+Hash: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+"""A run's hash: it names a folder, and may lead nowhere else."""
 
 
 class PlannedRun(Record):
     """A run as a start planned it."""
 
-    id: str
+    id: Hash
     overrides: list[str]
-    epochs: int
+    epochs: Count
 
 
 class Launch(Record):
@@ -28,9 +33,9 @@ class Launch(Record):
 
     started: str
     host: str
-    pid: int
+    pid: Count
     overrides: list[str]
-    runs: list[PlannedRun] = Field(validation_alias="cells", serialization_alias="cells")
+    runs: list[PlannedRun] = Field(min_length=1, validation_alias="cells", serialization_alias="cells")
 
 
 class RunDescription(Record):
@@ -46,7 +51,7 @@ class RunDescription(Record):
     model_config = ConfigDict(populate_by_name=True)
 
     study: str
-    id: str = Field(validation_alias="cell", serialization_alias="cell")
+    id: Hash = Field(validation_alias="cell", serialization_alias="cell")
     overrides: list[str]
     options: dict[str, Any]
 
@@ -65,12 +70,10 @@ def read_description(path: Path) -> RunDescription:
     """Read a run's description.
 
     Raises:
-        DataError: if it is missing or damaged; naming the file and the remedy.
+        MissingFileError, StorageError: if it cannot be read.
+        DataError: if it is damaged; naming the file and the remedy.
     """
     try:
-        return RunDescription.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return RunDescription.model_validate(read_mapping(path, remedy=_DESCRIPTION_REMEDY))
     except ValidationError as error:
-        problem = problems_of(error)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-    raise DataError(f"{path} does not describe a run ({problem}): {_DESCRIPTION_REMEDY}")
+        raise DataError(f"{path} does not describe a run ({problems_of(error)}): {_DESCRIPTION_REMEDY}") from error

@@ -20,6 +20,7 @@ from rsna_det.evaluation.tables import (
     images_table,
     truth_table,
 )
+from rsna_det.files.atomic import whole_file
 from rsna_det.structures import Batch, Category, Detections
 from rsna_det.training.data import training_data
 from rsna_det.training.gather import gather_tables
@@ -238,7 +239,8 @@ class DetectionImages(Callback):
         ]
         drawn = sheet(pictures, captions=[b.caption for b in boxed], columns=self.columns, side=self.side)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn).save(path)
+        with whole_file(path) as partial:
+            Image.fromarray(drawn).save(partial, format="PNG")
 
 
 def _boxed_image(batch: Batch, row: int, detections: Detections, *, cut: float) -> BoxedImage:

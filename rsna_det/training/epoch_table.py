@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ from pytorch_lightning.loggers.logger import Logger
 
 from rsna_det.errors import DataError
 from rsna_det.files.atomic import whole_file
+from rsna_det.files.tables import read_csv_text
+
+_MOST = 10**9
+
+STEP_LOSS = "step_loss"
+"""What the progress bar shows after each step; no epoch's value."""
 
 
 class EpochTable(Logger):
@@ -33,7 +40,7 @@ class EpochTable(Logger):
         self.path = Path(path)
         self.rows: dict[int, dict[str, float]] = {}
         if self.path.is_file():
-            kept = _read(self.path)
+            kept = read_epochs(self.path, remedy="remove it, and the run resumes without its earlier rows")
             kept = kept[kept["epoch"] < first_epoch]
             self.rows = {int(row["epoch"]): row for row in kept.to_dict("records")}  # type: ignore[misc]
 
@@ -63,7 +70,7 @@ class EpochTable(Logger):
             metrics: values by name, with ``epoch``.
             step: number of optimizer steps so far.
         """
-        values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", "step_loss"}}
+        values = {name: float(value) for name, value in metrics.items() if name not in {"epoch", STEP_LOSS}}
         if not values or "epoch" not in metrics:
             return
         epoch = int(metrics["epoch"])
@@ -83,15 +90,31 @@ class EpochTable(Logger):
             table.to_csv(partial, index=False)
 
 
-def _read(path: Path) -> pd.DataFrame:
-    problem = "there is no column epoch"
+def read_epochs(path: Path, *, remedy: str, needed: Sequence[str] = ()) -> pd.DataFrame:
+    """The table of a run's metrics: numbers, one row an epoch; NaN where an epoch has no value.
+
+    Args:
+        path: of the CSV file.
+        remedy: what to do if it is damaged.
+        needed: columns that it must have beside ``epoch``.
+
+    Raises:
+        MissingFileError, StorageError: if it cannot be read.
+        DataError: if it is empty or damaged, or lacks a column; naming the file and the remedy.
+    """
+    table = read_csv_text(path, needed=["epoch", *needed], remedy=remedy)
     try:
-        table = pd.read_csv(path)
-        if "epoch" in table:
-            return table
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        problem = str(error)
-    raise DataError(f"{path} is damaged ({problem}): remove it, and the run resumes without its earlier rows")
+        numbers = table.apply(lambda column: column.map(lambda cell: float(cell) if cell else math.nan)).astype(float)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): {remedy}") from error
+    epochs, steps = numbers["epoch"], numbers.get("step", pd.Series(dtype=float)).dropna()
+    whole = all((values.between(0, _MOST) & (values % 1 == 0)).all() for values in (epochs, steps))
+    if numbers.empty:
+        raise DataError(f"{path} is damaged (it has no rows): {remedy}")
+    if not whole or epochs.duplicated().any():
+        raise DataError(f"{path} is damaged (expected one row for each epoch, whole numbers from 0): {remedy}")
+    found: pd.DataFrame = numbers.astype({"epoch": int})
+    return found
 
 
 class RowBeforeCheckpoint(Callback):

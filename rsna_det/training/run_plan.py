@@ -104,10 +104,10 @@ class RunPlan(Callback):
         seconds = time.perf_counter() - self._epoch_started
         log.info(
             "time: about %s left for %s, since epoch %d took %s with its validation",
-            _duration(epochs * seconds),
+            duration(epochs * seconds),
             "1 epoch" if epochs == 1 else f"{epochs} epochs",
             trainer.current_epoch,
-            _duration(seconds),
+            duration(seconds),
         )
 
     def _log_steps(self, trainer: Trainer, module: LightningModule, *, seconds: float) -> None:
@@ -115,7 +115,7 @@ class RunPlan(Callback):
         log.info(
             "time: about %s for %d epochs of %d steps, without validation (%.2g s per step of %d images "
             "on %s, timed over steps %d to %d)",
-            _duration(epochs * steps * seconds),
+            duration(epochs * steps * seconds),
             epochs,
             steps,
             seconds,
@@ -171,7 +171,8 @@ def _size(count: float) -> str:
     return f"{count / 1000**power:.3g} {units[power]}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words, such as ``3 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

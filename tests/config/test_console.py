@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +22,39 @@ from rsna_det.predict import __main__ as predict
     [
         (RsnaDetError("no such fold"), "error: no such fold"),
         (InvalidValueError("cut is 2; expected 0 to 1"), "error: cut is 2; expected 0 to 1"),
-        (KeyboardInterrupt(), "interrupted"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(error: BaseException, message: str) -> None:
     with pytest.raises(SystemExit) as raised, errors_as_messages():
         raise error
     assert raised.value.code == message
+
+
+def test_ctrl_c_and_sigterm_have_their_own_status_and_say_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def terminated() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for end, status, word in ((interrupted, 130, "interrupted"), (terminated, 143, "terminated")):
+        with pytest.raises(SystemExit) as raised, errors_as_messages(lambda: "start again"):
+            end()
+        assert raised.value.code == status
+        assert capsys.readouterr().err == f"{word}: start again\n"
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_handler_of_sigterm_that_is_there_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a job that Slurm queues again, say."""
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        with errors_as_messages():
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert got == [signal.SIGTERM]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), ValueError("shapes (3,) and (4,)"), KeyError("column")])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsna_det.errors import DataError
+from rsna_det.errors import DataError, MissingFileError
 from rsna_det.evaluate.prediction_report import coverage, sections
 from rsna_det.evaluate.predictions import _read_csv
 from rsna_det.evaluation.operating_point import OperatingPoint
@@ -36,7 +36,8 @@ def test_an_image_may_be_called_anything(tmp_path: Path) -> None:
 def test_a_damaged_table_is_named_with_the_remedy(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "files.csv").write_text(text)
-    with pytest.raises(DataError, match=r"files\.csv is not a table of a prediction \(.*predict again"):
+    error, problem = (MissingFileError, "there is no such file") if text is None else (DataError, r"is damaged \(")
+    with pytest.raises(error, match=rf"files\.csv:? {problem}.*predict again with overwrite=true"):
         _read_csv(tmp_path / "files.csv", text=["image_id"], numbers=["width"])
 
 

@@ -204,7 +204,7 @@ def test_the_diagram_has_the_predictions_numbers(tmp_path: Path) -> None:
     drawn = picture(part)
     assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 50
     (source / "members.csv").write_text("path,name,fold\na.ckpt,mine,0\n")
-    with pytest.raises(DataError, match=r"members\.csv is not the table of an ensemble's members"):
+    with pytest.raises(DataError, match=r"members\.csv is damaged \(it has no column"):
         parts_of(ensemble_diagram.FIGURE, tmp_path / "a", f"predictions={source}")
     (source / "members.csv").unlink()
     with pytest.raises(ConfigError, match=r"is not the folder of a prediction: it lacks"):

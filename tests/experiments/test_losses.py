@@ -151,7 +151,7 @@ def test_a_run_without_the_global_output_has_no_such_loss(variants: list[Variant
 def test_missing_and_damaged_tables_are_named(variants: list[Variant], tmp_path: Path) -> None:
     path = variants[0].seeds[0][0].metrics_file
     path.write_text("epoch,val/box_class\n0,1.0\n")
-    with pytest.raises(DataError, match=r"a0/metrics\.csv has no column val/box_regression"):
+    with pytest.raises(DataError, match=r"a0/metrics\.csv is damaged \(it has no column val/box_regression"):
         read_losses(variants)
     path.unlink()
     with pytest.raises(MissingFileError, match=r"a0/metrics\.csv is missing"):

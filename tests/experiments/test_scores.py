@@ -55,7 +55,7 @@ def test_the_figure_shows_every_variant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read"),
+        ("", "has no column epoch"),
         ("epoch,val/map\n0,0.1\n", "no column val/map_best"),
         ("epoch,val/map,val/map_best\n", "no rows"),
     ],

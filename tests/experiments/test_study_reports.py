@@ -242,7 +242,7 @@ def test_runs_that_may_not_be_comparable_have_caveats(studies: Path, tmp_path: P
     description = variants[0].seeds[0][0].description
     for damage in ("options: 3", "a: [", "options: {}"):
         description.write_text(damage)
-        with pytest.raises(DataError, match=r"cell\.yaml does not describe a run \(.*\): take the file"):
+        with pytest.raises(DataError, match=r"cell\.yaml (is damaged|does not describe a run) \(.*\): take the file"):
             options_by_variant(report, variants)
 
 

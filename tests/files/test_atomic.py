@@ -64,3 +64,30 @@ def test_other_errors_are_no_full_disk() -> None:
     assert not is_disk_full(None)
     assert not is_disk_full(ValueError("28"))
     assert not is_disk_full(OSError("28"))
+
+
+def test_a_link_under_the_unfinished_name_is_not_written_through(tmp_path: Path) -> None:
+    """Somebody's file stays as it is, and so does what a killed process left, but for its name."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    for target in (precious, tmp_path / "nowhere"):
+        (tmp_path / "table.csv.partial").symlink_to(target)
+        write_text(tmp_path / "table.csv", "table")
+        assert (tmp_path / "table.csv").read_text() == "table"
+        assert not (tmp_path / "table.csv").is_symlink()
+    assert precious.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["precious", "table.csv"]
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "table.csv.partial").write_text("a longer text, half of it written")
+    with whole_file(tmp_path / "table.csv") as partial, partial.open("r+b") as file:
+        assert not file.read()
+        file.write(b"new")
+    assert (tmp_path / "table.csv").read_text() == "new"
+
+
+def test_a_folder_under_the_unfinished_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "table.csv.partial").mkdir()
+    with pytest.raises(StorageError, match=r"table\.csv could not be written \(.*table\.csv\.partial"):
+        write_text(tmp_path / "table.csv", "table")

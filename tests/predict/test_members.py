@@ -77,11 +77,11 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": "64"}, r"image_size: input should be a valid integer"),
-        ({"fold": None}, r"fold: input should be a valid integer"),
-        ({"more": 1}, r"unknown key rsna_det\.more"),
+        ({"image_size": "64"}, r"image_size is '64': expected a whole number"),
+        ({"fold": None}, r"fold is None: expected a whole number"),
+        ({"more": 1}, r"it takes no 'more'"),
         ({"model": {"_target_": "rsna_det.models.retinanet.MultiTaskRetinaNet", "levels": "2"}}, r"levels is '2'"),
-        ({"decoding": {"_target_": "rsna_det.boxes.decoding.DecodingSettings", "cut": 2}}, r"decoding: "),
+        ({"decoding": {"_target_": "rsna_det.boxes.decoding.DecodingSettings", "cut": 2}}, r"decoding\.cut is 2: "),
     ],
 )
 def test_a_description_is_read_strictly(changes: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -114,3 +114,18 @@ def test_what_a_member_was_trained_on(pair: list[str], caplog: pytest.LogCapture
     images = images.assign(category=1, width=64, height=64, boxes=[torch.zeros(0, 4).numpy()] * 4)
     write_table(truth_table(images, val_fold=0), Path(pair[0]).parent.parent / "predictions" / "truth.parquet")
     assert trained_on(member, ["v", "u", "t", "o", "new"]) == ["t", "u"]
+
+
+def test_a_further_name_of_a_checkpoint_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    far, runs = tmp_path / "far", tmp_path / "runs"
+    far.mkdir()
+    runs.mkdir()
+    path = write_checkpoint(far / "a.ckpt")
+    (far / "b.ckpt").symlink_to(path)
+    (runs / "linked").symlink_to(far)
+    assert [member.path for member in find_members(str(runs / "**" / "*.ckpt"))] == [runs / "linked" / "a.ckpt"]
+    message = f"{runs}/linked/b.ckpt is the same file as {runs}/linked/a.ckpt, which counts once"
+    assert caplog.messages == [message]
+    (far / "c.ckpt").symlink_to(far / "gone.ckpt")
+    with pytest.raises(MissingFileError, match=r"c\.ckpt: there is no such file"):
+        find_members(str(far / "*.ckpt"))

@@ -375,9 +375,9 @@ class TestResuming:
         assert not (tmp_path / "out" / "submission.csv").exists()
         read: list[str] = []
 
-        def spy(path: Path, side: int) -> Square | str:
+        def spy(path: Path, side: int, **options: object) -> Square | str:
             read.append(path.name)
-            return read_square(path, side)
+            return read_square(path, side, **options)
 
         monkeypatch.setattr(chunks, "read_square", spy)
         # More memory than before: the rest is one chunk.

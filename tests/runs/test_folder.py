@@ -79,7 +79,7 @@ def test_metrics_are_checked(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"metrics\.csv is missing"):
         folder.metrics()
     for text, problem in (
-        ("", "cannot be read"),
+        ("", "has no column epoch, val/map"),
         ("epoch,val/map\n", "has no rows"),
         ("epoch\n1\n", "no column val/map"),
     ):

@@ -22,8 +22,9 @@ from rsna_det.data.cache.index import (
     read_index,
     write_index,
 )
-from rsna_det.data.cache.opening import PREPARE_AGAIN, CacheError, open_cache
-from rsna_det.data.cache.pixels import PixelCache
+from rsna_det.data.cache.opening import open_cache
+from rsna_det.data.cache.pixels import PREPARE_AGAIN, CacheError, PixelCache
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.errors import DataError, InvalidValueError
 from rsna_det.files.locks import wait_for_lock
 
@@ -38,22 +39,30 @@ Progress = Callable[[int, int], None]
 
 
 def build_cache(
-    *, root: Path, cache_dir: Path, side: int, workers: int | None = None, progress: Progress | None = None
+    *,
+    root: Path,
+    cache_dir: Path,
+    side: int,
+    workers: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
 ) -> PixelCache:
     """Decode all training images below ``root``, unless there is a cache of them that is still true.
 
-    An interrupted build resumes. Of two processes that build the same cache the second waits for the first.
+    An interrupted build resumes. Of two processes that build the same cache the second waits for the first. A finished
+    cache is compared with its checksums, all of it, and built again if some of it has changed.
 
     Args:
         root: folder in the challenge's layout.
         cache_dir: where caches lie; made if missing.
         side: side of the squares in network pixels.
         workers: processes that decode; None for all cores that this process may use.
+        limits: on each file, and which doubts are accepted.
         progress: called with (images done, images in all) whenever one more is done.
 
     Raises:
         CacheError: files cannot be decoded (all are listed, the others are kept), or the disk is full.
-        ResourceError: a worker was killed.
+        ResourceError: several workers in succession were killed.
         MissingFileError: ``root`` holds no images.
         DicomError: ``root`` holds two images of one id.
         InvalidValueError: a number is out of range.
@@ -69,7 +78,8 @@ def build_cache(
             if finished is not None:
                 return finished
             partial = folder.with_name(f"{folder.name}.partial")
-            _fill(partial, sources=sources, side=side, workers=workers or available_cores(), progress=progress)
+            tasks, done = _left(partial, sources=sources, side=side, limits=limits)
+            _fill(partial, tasks, done=done, workers=workers or available_cores(), progress=progress)
             _replace(folder, partial)
     except OSError as error:
         remedy = "free some space or name another data.cache_dir; the same command then resumes"
@@ -80,20 +90,26 @@ def build_cache(
     return cache
 
 
-def _fill(partial: Path, *, sources: list[Source], side: int, workers: int, progress: Progress | None) -> None:
-    """Decode what the partial cache lacks."""
+def _left(partial: Path, *, sources: list[Source], side: int, limits: Limits) -> tuple[list[DecodingTask], int]:
+    """The files that the partial cache lacks, and how many it has."""
     done = _resume(partial, sources=sources, side=side)
-    offset = len(header(num_images=len(sources), side=side))
+    file, offset = partial / PIXELS_FILE, len(header(num_images=len(sources), side=side))
     tasks = [
-        DecodingTask(source=source, row=row, side=side, file=partial / PIXELS_FILE, offset=offset + row * side * side)
+        DecodingTask(source=source, row=row, side=side, file=file, offset=offset + row * side * side, limits=limits)
         for row, source in enumerate(sources)
         if source.image_id not in done
     ]
+    return tasks, len(done)
+
+
+def _fill(partial: Path, tasks: list[DecodingTask], *, done: int, workers: int, progress: Progress | None) -> None:
+    """Decode what the partial cache lacks."""
+    total = done + len(tasks)
     failures: list[str] = []
     block: list[Entry] = []
     outcomes = decode_all(tasks, workers=workers)
     try:
-        for count, outcome in enumerate(outcomes, start=len(done) + 1):
+        for count, outcome in enumerate(outcomes, start=done + 1):
             if isinstance(outcome, Entry):
                 block.append(outcome)
             else:
@@ -101,14 +117,14 @@ def _fill(partial: Path, *, sources: list[Source], side: int, workers: int, prog
             if len(block) == _BLOCK:
                 _keep(partial, block)
             if progress is not None:
-                progress(count, len(sources))
+                progress(count, total)
     finally:
         outcomes.close()
         _keep(partial, block)
     if failures:
         listed = "\n  ".join(failures)
         raise CacheError(
-            f"{len(failures)} of {len(sources)} radiographs cannot be decoded (the others are kept in {partial}):\n"
+            f"{len(failures)} of {total} radiographs cannot be decoded (the others are kept in {partial}):\n"
             f"  {listed}\nRepair or remove these files, then {PREPARE_AGAIN}"
         )
 
@@ -162,10 +178,17 @@ def _replace(folder: Path, partial: Path) -> None:
 
 def _open_or_warn(*, root: Path, cache_dir: Path, side: int) -> PixelCache | None:
     try:
-        return open_cache(root=root, cache_dir=cache_dir, side=side)
+        cache = open_cache(root=root, cache_dir=cache_dir, side=side)
+        damaged = cache.damaged() if cache is not None else []
     except CacheError as error:
         log.warning("decoding again: %s", error)
         return None
+    if cache is not None and damaged:
+        log.warning(
+            "decoding again: %d squares in %s have changed (the first: %s)", len(damaged), cache.file, damaged[0]
+        )
+        return None
+    return cache
 
 
 def _is_same(entry: Entry | None, source: Source) -> bool:

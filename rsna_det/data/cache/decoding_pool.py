@@ -5,32 +5,35 @@ only a line of the index travels back. They use ordinary writes, never a memory 
 an error, whereas a memory map kills the process.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 import time
+import zlib
+from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from rsna_det.data.cache.index import Entry, Source, digest
+from rsna_det.data.cache.process_pool import ProcessPool, WorkerKilledError
 from rsna_det.data.cache.resize import fit_square
-from rsna_det.data.dicom.reading import DicomError, read_radiograph
-from rsna_det.errors import MissingFileError, ResourceError, StorageError
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
+from rsna_det.data.dicom.problems import DicomError, error_of
+from rsna_det.data.dicom.reading import read_radiograph
+from rsna_det.errors import MissingFileError, StorageError
+from rsna_det.files.names import shown
+
+Result = TypeVar("Result")
 
 # A process takes as long to start as it takes to decode some hundreds of radiographs.
 _WORTH_A_PROCESS = 256
 # Tasks handed to the processes at once: enough to keep them busy, few enough to stop soon.
 _AHEAD = 512
-_CHUNK = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,7 @@ class DecodingTask:
     side: int
     file: Path
     offset: int
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,25 +63,41 @@ def decode_all(tasks: Sequence[DecodingTask], *, workers: int) -> Generator[Entr
 
     Raises:
         OSError: the pixels cannot be written.
-        ResourceError: a worker was killed.
+        ResourceError: several workers in succession were killed.
     """
     workers = min(workers, -(-len(tasks) // _WORTH_A_PROCESS))
     if workers <= 1:
         yield from map(decode, tasks)
         return
-    with _processes(workers) as pool, _killed_workers_named(workers):
-        for start in range(0, len(tasks), _AHEAD):
-            yield from pool.map(decode, tasks[start : start + _AHEAD], chunksize=_CHUNK)
+    with worker_pool(workers=workers, images=len(tasks)) as pool:
+        started = deque[tuple[Path, Future[Entry | str]]]()
+        for task in tasks:
+            started.append((task.source.path, pool.submit(decode, task)))
+            if len(started) >= _AHEAD:
+                yield outcome(*started.popleft())
+        while started:
+            yield outcome(*started.popleft())
 
 
-def read_square(path: Path, side: int) -> Square | str:
+def outcome(path: Path, future: "Future[Result]") -> Result | str:
+    """What became of a file; where the worker that read it was killed, a message.
+
+    Raises:
+        ResourceError: several workers in succession were killed.
+    """
+    try:
+        return future.result()
+    except WorkerKilledError as error:
+        return f"{shown(path)}: {error}"
+
+
+def read_square(path: Path, side: int, *, limits: Limits = DEFAULT_LIMITS) -> Square | str:
     """Decode one file into a square of ``side`` network pixels; a damaged one yields a message, not an exception."""
     started = time.perf_counter()
     try:
-        pixels = read_radiograph(path)
+        pixels, square = _square(path, side, limits)
     except DicomError as error:
         return str(error)
-    square = fit_square(pixels, side)
     height, width = pixels.shape
     return Square(pixels=square, height=height, width=width, seconds=time.perf_counter() - started)
 
@@ -92,27 +112,12 @@ def worker_pool(*, workers: int, images: int) -> Generator[Executor, None, None]
     Args:
         workers: processes at most.
         images: number of images that they will work on.
-
-    Raises:
-        ResourceError: a worker was killed.
     """
-    pool = _processes(workers) if workers > 1 and images >= _WORTH_A_PROCESS else ThreadPoolExecutor(1)
+    pool = ProcessPool(workers) if workers > 1 and images >= _WORTH_A_PROCESS else ThreadPoolExecutor(1)
     try:
-        with _killed_workers_named(workers):
-            yield pool
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _killed_workers_named(workers: int) -> Generator[None, None, None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise ResourceError(
-            "a worker process was killed, most likely because memory ran out: try fewer workers "
-            f"(workers=N, now {workers}); the same command resumes"
-        ) from error
 
 
 def decode(task: DecodingTask) -> Entry | str:
@@ -124,13 +129,13 @@ def decode(task: DecodingTask) -> Entry | str:
     source = task.source
     try:
         content = digest(source.path)
-        pixels = read_radiograph(source.path)
+        pixels, square = _square(source.path, task.side, task.limits)
     except (DicomError, MissingFileError, StorageError) as error:
         return str(error)
-    square = fit_square(pixels, task.side)
+    written = square.tobytes()
     with task.file.open("r+b") as stream:
         stream.seek(task.offset)
-        stream.write(square.tobytes())
+        stream.write(written)
     height, width = pixels.shape
     return Entry(
         image_id=source.image_id,
@@ -140,6 +145,7 @@ def decode(task: DecodingTask) -> Entry | str:
         file_size=source.file_size,
         mtime_ns=source.mtime_ns,
         digest=content,
+        pixels_crc32=zlib.crc32(written),
     )
 
 
@@ -148,22 +154,10 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processes(workers: int) -> ProcessPoolExecutor:
-    # Spawned, since a fork copies the locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-
-
-def _start_worker() -> None:
-    """Make a worker one thread that leaves Ctrl-C to its parent and does not outlive it."""
-    cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole process group; only the parent handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _square(path: Path, side: int, limits: Limits) -> tuple[UInt8[np.ndarray, "..."], UInt8[np.ndarray, "..."]]:
+    """A radiograph, and the same fitted into the network's square."""
+    pixels = read_radiograph(path, limits=limits)
+    try:
+        return pixels, fit_square(pixels, side)
+    except MemoryError as error:
+        raise error_of(path, error, found="", remedy="") from error

@@ -1,12 +1,15 @@
 """What a pixel cache knows of its sources: which file became which row, and whether that file is still the same.
 
 The index has one JSON object a line and only ever grows while a cache is built, so that a killed build loses no more
-than its last, half-written line.
+than its last, half-written line. Each line ends in its own checksum, and holds that of its pixels. They are CRCs: cheap
+enough to be compared at every read, and sure to find what a disk or a cable changes; they are no seal against somebody
+who means to change a cache.
 """
 
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +21,28 @@ from rsna_det.errors import DataError, MissingFileError
 from rsna_det.files.atomic import whole_file
 from rsna_det.files.reading import readable
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raised whenever the same file would be decoded or resized to other pixels than before."""
 
 PIXELS_FILE = "pixels.npy"
 INDEX_FILE = "index.jsonl"
+_CHECKSUM = "line_crc32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One decoded file; ``height`` and ``width`` in source pixels, ``file_size`` in bytes."""
+    """One decoded file.
+
+    Attributes:
+        image_id: of the radiograph.
+        row: its place in the file of pixels.
+        height: of the radiograph, source pixels.
+        width: likewise.
+        file_size: of its DICOM file, bytes.
+        mtime_ns: when that was changed.
+        digest: hash of that file's content.
+        pixels_crc32: checksum of the decoded square, compared whenever it is read.
+    """
 
     image_id: str
     row: int
@@ -36,6 +51,7 @@ class Entry:
     file_size: int
     mtime_ns: int
     digest: str
+    pixels_crc32: int
 
     def with_time(self, mtime_ns: int) -> "Entry":
         """The entry of a file that was touched but not changed."""
@@ -102,8 +118,8 @@ def read_index(file: Path) -> dict[str, Entry]:
         with readable(file):
             lines = file.read_text(encoding="utf-8").split("\n")
         # Text after the last line break is the beginning of a line that a killed build did not finish.
-        entries = [Entry(**json.loads(line)) for line in lines[:-1] if line]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        entries = [_entry(line) for line in lines[:-1] if line]
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{file} is damaged ({error})") from error
     return {entry.image_id: entry for entry in entries}
 
@@ -147,4 +163,17 @@ def find_changed(entries: Mapping[str, Entry], sources: Iterable[Source]) -> lis
 
 
 def _line(entry: Entry) -> str:
-    return json.dumps(asdict(entry)) + "\n"
+    return json.dumps(asdict(entry) | {_CHECKSUM: _checksum(entry)}) + "\n"
+
+
+def _entry(line: str) -> Entry:
+    values = json.loads(line)
+    checksum = values.pop(_CHECKSUM, None)
+    entry = Entry(**values)
+    if checksum != _checksum(entry):
+        raise ValueError(f"a line's checksum is {checksum} and should be {_checksum(entry)}: {line[:80]}")
+    return entry
+
+
+def _checksum(entry: Entry) -> int:
+    return zlib.crc32(repr(list(vars(entry).items())).encode("utf-8", "surrogatepass"))

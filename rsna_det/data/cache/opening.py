@@ -16,15 +16,10 @@ from rsna_det.data.cache.index import (
     read_index,
     write_index,
 )
-from rsna_det.data.cache.pixels import PixelCache
-from rsna_det.errors import DataError, ResourceError
+from rsna_det.data.cache.pixels import PREPARE_AGAIN, CacheError, PixelCache
+from rsna_det.errors import DataError
 
-PREPARE_AGAIN = "run `python -m rsna_det.prepare` again"
 _SHOWN = 5
-
-
-class CacheError(ResourceError):
-    """What keeps a cache from being built or used; the message names the files and the remedy."""
 
 
 def open_cache(*, root: Path, cache_dir: Path, side: int) -> PixelCache | None:
@@ -51,6 +46,7 @@ def open_cache(*, root: Path, cache_dir: Path, side: int) -> PixelCache | None:
         file=folder / PIXELS_FILE,
         side=side,
         rows={entry.image_id: entry.row for entry in entries.values()},
+        checksums={entry.image_id: entry.pixels_crc32 for entry in entries.values()},
         sizes={entry.image_id: (entry.height, entry.width) for entry in entries.values()},
     )
 

@@ -1,7 +1,9 @@
 """Where a radiograph's square of pixels comes from: the cache, or its DICOM file if there is none."""
 
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from rsna_det.data.cache.array_file import cache_bytes, file_size, header
 from rsna_det.data.cache.resize import fit_square
 from rsna_det.data.dicom.reading import read_radiograph, read_size
+from rsna_det.errors import ResourceError
 from rsna_det.files.reading import readable
+
+PREPARE_AGAIN = "run `python -m rsna_det.prepare` again"
+
+
+class CacheError(ResourceError):
+    """What keeps a cache from being built or used; the message names the files and the remedy."""
 
 
 class PixelSource(ABC):
@@ -74,19 +84,30 @@ class DicomSource(PixelSource):
 class PixelCache(PixelSource):
     """Decoded radiographs in one memory-mapped file, ``uint8 [images, side, side]``.
 
-    Cheap to pickle: a process that gets it opens the file itself, at its first read.
+    Every square is compared with its checksum whenever it is read: 0.1 ms for 512 x 512 pixels, and nothing when the
+    cache is opened. Cheap to pickle: a process that gets it opens the file itself, at its first read.
 
     Args:
         file: the ``.npy`` file.
         side: side of the squares in network pixels.
         rows: the row of each image id.
+        checksums: CRC-32 of each image's square.
         sizes: height and width of each radiograph in source pixels.
     """
 
-    def __init__(self, *, file: Path, side: int, rows: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        *,
+        file: Path,
+        side: int,
+        rows: Mapping[str, int],
+        checksums: Mapping[str, int],
+        sizes: Mapping[str, tuple[int, int]],
+    ) -> None:
         self.file = file
         self.side = side
         self._rows = dict(rows)
+        self._checksums = dict(checksums)
         self._sizes = dict(sizes)
 
     @property
@@ -96,8 +117,15 @@ class PixelCache(PixelSource):
 
     @cached_property
     def _pixels(self) -> UInt8[np.ndarray, "images side side"]:
+        expected = header(num_images=len(self._rows), side=self.side)
         with readable(self.file, missing="the cache was removed: run `python -m rsna_det.prepare` again"):
-            return np.asarray(np.load(self.file, mmap_mode="r", allow_pickle=False))
+            with self.file.open("rb") as stream:
+                found = stream.read(len(expected))
+            size = cache_bytes(num_images=len(self._rows), side=self.side)
+            if found != expected or file_size(self.file) != size:
+                raise CacheError(f"{self.file} does not begin or end as it was written: {PREPARE_AGAIN}")
+            shape = (len(self._rows), self.side, self.side)
+            return np.asarray(np.memmap(self.file, dtype=np.uint8, mode="r", offset=len(expected), shape=shape))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_pixels"}
@@ -113,8 +141,21 @@ class PixelCache(PixelSource):
 
         Raises:
             KeyError: there is no such image.
+            CacheError: its pixels are not those that were written.
             MissingFileError, StorageError: the file cannot be opened.
         """
         if image_id not in self._rows:
             raise KeyError(f"no image {image_id!r} among {len(self._rows)} in {self.file}")
+        if not self._is_sound(image_id):
+            found = f"the pixels of {image_id} in {self.file} have changed since they were written"
+            raise CacheError(f"{found}: {PREPARE_AGAIN}, and check the disk")
         return np.asarray(self._pixels[self._rows[image_id]])
+
+    def damaged(self) -> list[str]:
+        """Ids of the images whose pixels are not those that were written, by reading all of them."""
+        with ThreadPoolExecutor() as pool:
+            sound = list(pool.map(self._is_sound, self._rows))
+        return [image_id for image_id, is_sound in zip(self._rows, sound, strict=True) if not is_sound]
+
+    def _is_sound(self, image_id: str) -> bool:
+        return zlib.crc32(self._pixels[self._rows[image_id]].data) == self._checksums[image_id]

@@ -1,15 +1,17 @@
 """Finds the DICOM files that a command line names, with or without suffix, and gives each an id."""
 
 import logging
-import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rsna_det.errors import MissingFileError
-from rsna_det.files.paths import matching_paths
+from rsna_det.files.names import shown
+from rsna_det.files.paths import matching_paths, place_of
+from rsna_det.files.walking import walk
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC = b"DICM"
 _MAGIC_AT = 128
+# A data set without preamble: the first elements of group 2 or 8, with their representation or their length.
+_BARE = re.compile(rb"[\x02\x08]\0[\0-\x20]\0(?:[A-Z]{2}|[\0-\x40]\0)|\0[\x02\x08]\0[\0-\x20][A-Z]{2}", re.DOTALL)
 # The table of contents of a disc: a DICOM file without an image.
 _CONTENTS = "DICOMDIR"
 
@@ -37,11 +41,14 @@ class _Found:
 def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
     """Image id -> file, sorted by id.
 
-    Folders are searched to any depth. Of their files, and of those that a glob matches, the ones with a DICOM suffix or
-    DICOM's mark after the preamble are taken; others are left out with a warning, hidden ones without. A file that is
-    named itself is always taken. The id is the file's stem; if two share one, it is the path below the folder with
-    ``_`` for separators, and a warning says so. Characters other than letters, digits, ``.``, ``_`` and ``-`` become
-    ``_``, since ids name files (see :data:`rsna_det.data.labels.csv_tables.SAFE_ID`).
+    Folders are searched to any depth, and through links, each folder once. Of their files, and of those that a glob
+    matches, the ones with a DICOM suffix or DICOM's mark after the preamble are taken, those that begin like a data
+    set, and what cannot be opened: links to nothing, and folders that cannot be listed. Others are left out with a
+    warning, hidden ones without. A file that is named itself is always taken. Two names of one file are two images.
+
+    The id is the file's stem; if two share one, it is the path below the folder with ``_`` for separators, and a
+    warning says so. Characters other than letters, digits, ``.``, ``_`` and ``-`` become ``_``, since ids name files
+    (see :data:`rsna_det.data.labels.csv_tables.SAFE_ID`).
 
     Args:
         places: a folder, a file, a glob, or several.
@@ -55,25 +62,31 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
         itself = Path(place).expanduser()
         paths = [p for p in matching_paths(place, option="images") if p == itself or not _is_passed_over(p.name)]
         files = [file for path in paths for file in _files(path)]
-        taken = [file for file in files if file.path == itself or _is_dicom(file.path)]
+        taken = {file: None for file in files if file.path == itself or _is_dicom(file.path)}
         if not taken:
-            raise MissingFileError(f"images={place}: no DICOM file is in it; is it the right folder?")
+            raise MissingFileError(f"images={shown(place)}: no DICOM file is in it; is it the right folder?")
         for file in taken:
-            found.setdefault(file.path.resolve(), file)
-        others |= {file.path.resolve(): file.path for file in files if file not in taken}
-    _warn_of_others([path for resolved, path in others.items() if resolved not in found])
+            found.setdefault(place_of(file.path), file)
+        others |= {place_of(file.path): file.path for file in files if file not in taken}
+    _warn_of_others([path for place, path in others.items() if place not in found])
     return dict(sorted(_with_ids(sorted(found.values(), key=lambda file: str(file.path)))))
 
 
 def _files(path: Path) -> Iterator[_Found]:
-    """The file, or the folder's files except hidden ones and tables of contents."""
+    """The file, or the folder's files except hidden ones and tables of contents; and folders that cannot be listed."""
     if not path.is_dir():
         yield _Found(path=path, relative=Path(path.name))
         return
-    for folder, names, files in os.walk(path):
-        names[:] = sorted(name for name in names if not _is_passed_over(name))
-        for file in (Path(folder) / name for name in sorted(files) if not _is_passed_over(name)):
-            yield _Found(path=file, relative=file.relative_to(path))
+    for folder in walk(path, enters=lambda name: not _is_passed_over(name)):
+        if folder.same_as is not None:
+            log.warning("%s leads to %s, whose files are taken once", shown(folder.path), shown(folder.same_as))
+        if folder.error is not None:
+            # Reading it says what is wrong: what may lie in it must not be lost without a word.
+            yield _Found(path=folder.path, relative=Path(path.absolute().name) / folder.path.relative_to(path))
+        for name in folder.files:
+            if not _is_passed_over(name):
+                file = folder.path / name
+                yield _Found(path=file, relative=file.relative_to(path))
 
 
 def _is_passed_over(name: str) -> bool:
@@ -82,19 +95,22 @@ def _is_passed_over(name: str) -> bool:
 
 def _warn_of_others(files: Sequence[Path]) -> None:
     if files:
-        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), files[0])
+        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), shown(files[0]))
 
 
 def _is_dicom(file: Path) -> bool:
     if file.suffix.lower() in _SUFFIXES:
         return True
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            # A folder is here because it cannot be listed. To open a pipe would wait for ever.
+            return file.is_dir()
         with file.open("rb") as stream:
-            stream.seek(_MAGIC_AT)
-            return stream.read(len(_MAGIC)) == _MAGIC
+            start = stream.read(_MAGIC_AT + len(_MAGIC))
+            return start[_MAGIC_AT:] == _MAGIC or _BARE.match(start) is not None
     except OSError:
-        # A folder's other files must not stop the work: one that is a radiograph has a suffix or can be read.
-        return False
+        # It may be a radiograph: reading it says what is wrong.
+        return True
 
 
 def _with_ids(files: Sequence[_Found]) -> Iterator[tuple[str, Path]]:

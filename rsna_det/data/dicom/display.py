@@ -8,8 +8,11 @@ from jaxtyping import Float64
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
+from rsna_det.data.dicom.stored_bits import as_stored
 from rsna_det.errors import DataError
 
+_BYTE = 8
+_WORD = 2**16
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -19,11 +22,25 @@ class DisplayError(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class LookUpTable:
-    """Values from ``first`` on -> entries of ``depth`` bits (PS3.3, C.11.1.1 and C.11.2.1.1)."""
+    """Values from ``first`` on -> entries of ``depth`` bits (PS3.3, C.11.1.1 and C.11.2.1.1).
+
+    ``first`` is what the file says, which may be the right number with the other sign.
+    """
 
     first: int
     depth: int
     entries: Float64[np.ndarray, " entries"]
+
+    @property
+    def white(self) -> float:
+        """The entry that is shown as white: the largest that ``depth`` bits hold.
+
+        Some files promise 16 bits of entries that have 12 (Agfa's CR), others fewer bits than there are. Where the
+        highest bit is never used, or more bits are, the largest entry is white. A table of 8 bits means what it says.
+        """
+        largest, full = float(self.entries.max()), float(2**self.depth - 1)
+        contradicted = largest > full or (self.depth > _BYTE and 0 < largest <= full / 2)
+        return largest if contradicted else full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +61,7 @@ class Display:
         modality: lookup table, or slope and intercept, of the modality; None for neither.
         voi: lookup table or window of the values of interest; None for neither.
         black_and_white: the stored values that become black and white if there is no ``voi``; None for the image's own
-            smallest and largest.
+            (see :func:`rsna_det.data.dicom.greyscale.to_display`).
         padding: smallest and largest stored value that only fills the image up; None for none.
     """
 
@@ -77,8 +94,9 @@ def _modality(header: Dataset) -> LookUpTable | tuple[float, float] | None:
     if header.get("ModalityLUTSequence"):
         return _table(header.ModalityLUTSequence[0], header)
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    if slope is None or intercept is None:
+    if slope is None and intercept is None:
         return None
+    slope, intercept = 1 if slope is None else slope, 0 if intercept is None else intercept
     if float(slope) == 0 or not np.isfinite([float(slope), float(intercept)]).all():
         raise DisplayError(
             f"RescaleSlope {slope} and RescaleIntercept {intercept}; expected finite numbers, slope not 0"
@@ -109,7 +127,8 @@ def _first(value: Any) -> Any:  # noqa: ANN401  # one of pydicom's number types
 
 def _table(item: Dataset, header: Dataset) -> LookUpTable:
     count, first, depth = (int(number) for number in item.LUTDescriptor)
-    count = count or 2**16
+    # 65,536 is written as 0, and a signed count is an unsigned one whose highest bit is set.
+    count = count % _WORD or _WORD
     entries = _entries(item, header, count=count, depth=depth)
     if not 8 <= depth <= 16 or len(entries) < count:
         raise DisplayError(f"a lookup table of {depth} bits with {len(entries)} of its {count} entries")
@@ -126,8 +145,12 @@ def _entries(item: Dataset, header: Dataset, *, count: int, depth: int) -> Float
 
 
 def _padding(header: Dataset) -> tuple[int, int] | None:
+    """The smallest and largest padding, as the pixels have them: files write it with either sign."""
     if header.get("PixelPaddingValue") is None:
         return None
-    value = int(header.PixelPaddingValue)
-    limit = int(header.get("PixelPaddingRangeLimit") or value)
-    return min(value, limit), max(value, limit)
+    limit = header.get("PixelPaddingRangeLimit")
+    ends = header.PixelPaddingValue, header.PixelPaddingValue if limit is None else limit
+    bits, signed = int(header.BitsStored), bool(header.PixelRepresentation)
+    shift = int(header.get("HighBit") or bits - 1) + 1 - bits
+    values = [as_stored(int(end) >> shift, bits=bits, signed=signed) for end in ends]
+    return min(values), max(values)

@@ -64,10 +64,16 @@ def collect(load: Callable[[], Loaded], problems: list[LabelProblem]) -> Loaded 
         return None
 
 
-def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Iterable[str], *, optional: Iterable[str] = ()) -> pd.DataFrame:
     """A CSV's rows as text, nothing converted, with each one's line number in an extra column ``row``.
 
-    Blank lines are skipped. Columns beyond ``columns`` are kept.
+    Blank lines are skipped, and so are columns that nobody asked for: they may have any name, also that of a column
+    that is computed later.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        optional: that it may have.
 
     Raises:
         MissingFileError: there is no such file.
@@ -95,7 +101,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
         problems.append(LabelProblem(file=path, row=None, problem="a header and no rows"))
     if problems:
         raise LabelError(problems)
-    table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype=str)
+    wanted = [*columns, *(name for name in optional if name in header)]
+    table = pd.DataFrame([cells for _, cells in rows], columns=header, dtype=str)[wanted]
     return table.assign(row=[row for row, _ in rows])
 
 
@@ -118,5 +125,5 @@ def check_ids(path: Path, table: pd.DataFrame) -> list[LabelProblem]:
 
 def report_rows(path: Path, rows: pd.DataFrame, problem: str, **more: str) -> list[LabelProblem]:
     """A problem for each row of a table; ``problem`` may name its columns, and what is in ``more``, in braces."""
-    records = ({str(name): value for name, value in record.items()} for record in rows.to_dict("records"))
-    return [LabelProblem(file=path, row=record["row"], problem=problem.format(**record, **more)) for record in records]
+    records = ({str(name): value for name, value in record.items()} | more for record in rows.to_dict("records"))
+    return [LabelProblem(file=path, row=record["row"], problem=problem.format(**record)) for record in records]

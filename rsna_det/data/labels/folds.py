@@ -96,7 +96,7 @@ def read_folds(path: Path, images: pd.DataFrame) -> Int[np.ndarray, " images"]:
         MissingFileError, StorageError: the file cannot be read.
         LabelError: everything that is wrong with the file, at once, such as an image that it does not list.
     """
-    table = read_table(path, ["patientId", "fold"])
+    table = read_table(path, ["patientId", "fold"], optional=["class"])
     numbers = pd.to_numeric(table["fold"], errors="coerce").astype(np.float64)
     table["number"] = numbers.where((numbers >= OUTSIDE) & (numbers % 1 == 0))
     problems = check_ids(path, table)

@@ -44,7 +44,7 @@ def _read_rsna_map(path: Path) -> tuple[pd.DataFrame, list[LabelProblem]]:
     try:
         with readable(path):
             entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise LabelError([LabelProblem(file=path, row=None, problem=f"not JSON in UTF-8 ({error})")]) from error
     if not isinstance(entries, list) or not entries:
         problem = "a JSON file without a list of entries with subset_img_id and img_id; is it RSNA's mapping file?"

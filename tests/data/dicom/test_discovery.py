@@ -1,10 +1,15 @@
 """Which files of a folder are radiographs, and what they are called."""
 
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rsna_det.data.dicom.discovery import find_radiographs
+from rsna_det.data.dicom.reading import DicomError, read_radiograph
+from tests.data.dicom.files import smooth, write
 
 MARKED = b"\0" * 128 + b"DICM"
 
@@ -77,3 +82,71 @@ def test_a_place_without_images_is_named(tmp_path: Path) -> None:
         find_radiographs(str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"images=.*\*\.dcm: no file or folder matches"):
         find_radiographs(str(tmp_path / "*.dcm"))
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make(tmp_path, "far/a.dcm", "root/near/b.dcm", "root/near/deep/c.dcm")
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "root" / "again").symlink_to(tmp_path / "root" / "near")
+    (tmp_path / "root" / "near" / "circle").symlink_to(tmp_path / "root")
+    found = find_radiographs(str(tmp_path / "root"))
+    assert {name: str(path.relative_to(tmp_path / "root")) for name, path in found.items()} == {
+        "a": "linked/a.dcm",
+        "b": "near/b.dcm",
+        "c": "near/deep/c.dcm",
+    }
+    assert f"{tmp_path}/root/again leads to {tmp_path}/root/near, whose files are taken once" in caplog.messages
+
+
+def test_every_name_of_a_file_is_an_image(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.dcm")
+    (tmp_path / "x" / "b.dcm").symlink_to(tmp_path / "x" / "a.dcm")
+    (tmp_path / "x" / "c.dcm").hardlink_to(tmp_path / "x" / "a.dcm")
+    (tmp_path / "x" / "IM0001").symlink_to(tmp_path / "x" / "a.dcm")
+    expected = {"IM0001": "IM0001", "a": "a.dcm", "b": "b.dcm", "c": "c.dcm"}
+    assert ids(tmp_path) == expected
+    # By folder, glob and name: each name still once.
+    (tmp_path / "way").symlink_to(tmp_path / "x")
+    assert ids(tmp_path / "x", tmp_path / "x" / "*", tmp_path / "way" / "b.dcm", tmp_path / "way") == expected
+
+
+def test_what_cannot_be_opened_is_taken_so_that_it_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.dcm", "closed/b.dcm")
+    (tmp_path / "IM0002").symlink_to(tmp_path / "gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    os.mkfifo(tmp_path / "pipe")
+    scan = os.scandir
+
+    def denied(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    found = find_radiographs(str(tmp_path))
+    assert list(found) == ["IM0002", "a", "circle", "closed"]
+    for name, message in [("IM0002", "a link to a file that is not there"), ("circle", "in a circle"),
+                          ("closed", "cannot be read .Permission denied")]:  # fmt: skip
+        with pytest.raises(DicomError, match=message):
+            read_radiograph(found[name])
+
+
+def test_names_that_are_not_utf8_get_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    name = os.fsdecode(b"r\xf6ntgen.dcm")
+    make(tmp_path, name)
+    make(tmp_path, os.fsdecode(b"n\xf6te.txt"), content=b"text")
+    assert ids(tmp_path) == {"r_ntgen": name}
+    assert caplog.text.encode("utf-8")
+    assert r"n\udcf6te.txt" in caplog.text
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize("meta", [True, False])
+def test_a_data_set_without_preamble_and_suffix_is_found(tmp_path: Path, syntax: UID, meta: bool) -> None:
+    raw = write(tmp_path / "a.dcm", smooth(), syntax=syntax).read_bytes()
+    begin = 132 if meta else 144 + int.from_bytes(raw[140:144], "little")
+    make(tmp_path, "IM0001", content=raw[begin:])
+    for name, content in [("text", b"a long text"), ("zeros", bytes(500)), ("png", b"\x89PNG"), ("empty", b"")]:
+        make(tmp_path, name, content=content)
+    assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm"}
+    assert np.array_equal(read_radiograph(tmp_path / "IM0001"), smooth())

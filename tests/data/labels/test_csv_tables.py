@@ -16,7 +16,9 @@ def save(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
 
 def test_cells_stay_text_and_rows_are_the_editor_s(tmp_path: Path) -> None:
     path = save(tmp_path / "t.csv", 'a,b\r\n007,\r\n\r\n"x,\ny",NaN\r\n1e3,0\r\n\r\n')
-    table = read_table(path, ["a"])
+    assert list(read_table(path, ["a"])) == ["a", "row"]
+    table = read_table(path, ["a"], optional=["b", "c"])
+    assert list(table) == ["a", "b", "row"]
     assert table["a"].tolist() == ["007", "x,\ny", "1e3"]
     assert table["b"].tolist() == ["", "NaN", "0"]
     # Line 3 is blank; the quoted cell goes over lines 4 and 5 and counts as where it ends.

@@ -278,3 +278,21 @@ class TestTruth:
             read_truth(save(tmp_path, classes=wrong))
         with pytest.raises(LabelError, match="has no area"):
             read_truth(save(tmp_path, boxes=BOXES.replace("1,2,3,4", "1,2,0,4")) / LABELS_CSV)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["label", "known", "row", "image_id", "height", "category", "problem", "boxed", "0", "class.1", ""],
+)
+def test_columns_that_nobody_asked_for_change_nothing(column: str, tmp_path: Path) -> None:
+    """Whatever their names are: some are those of columns that are computed later."""
+    sound = read_labels(root=save(tmp_path))
+
+    def wider(text: str) -> str:
+        header, *rows = text.splitlines()
+        return "\n".join([f"{header},{column}", *(f"{row},7" for row in rows)]) + "\n"
+
+    found = read_labels(root=save(tmp_path, classes=wider(CLASSES)))
+    assert found.astype(str).equals(sound.astype(str))
+    wrong = problems(save(tmp_path, classes=wider(CLASSES.replace("Normal", "Odd", 1))))
+    assert "stage_2_detailed_class_info.csv:2: category 'Odd', expected one of " in wrong[0]

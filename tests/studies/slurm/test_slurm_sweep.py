@@ -63,7 +63,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def states(study: Study) -> Counter[str]:
-    return Counter(cell.state.state for cell in study.cells)
+    return Counter(each.state.state for each in study.runs)
 
 
 def test_a_killed_job_goes_on_when_the_sweep_is_started_again(
@@ -78,23 +78,23 @@ def test_a_killed_job_goes_on_when_the_sweep_is_started_again(
 
     # Slurm without accounting does not say that a job was killed, and submitit waits for it: hence the interrupt.
     with subprocess.Popen(command, env=slurm, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
-        killed = study.cells[0]
-        wait_until((killed.folder / "checkpoints" / "last.ckpt").is_file)
-        job = json.loads((killed.folder / "provenance.json").read_text())["starts"][0]["environment"]["SLURM_JOB_ID"]
+        killed = study.runs[0]
+        wait_until(killed.folder.last_checkpoint.is_file)
+        job = json.loads(killed.folder.provenance_file.read_text())["starts"][0]["environment"]["SLURM_JOB_ID"]
         subprocess.run([shutil.which("scancel") or "scancel", "--full", "--signal=KILL", job], env=slurm, check=True)
-        wait_until(lambda: states(study) == {"finished": 3, "cut off": 1})
+        wait_until(lambda: states(study) == {"finished": 3, "interrupted": 1})
         first.send_signal(signal.SIGINT)
         said, _ = first.communicate(timeout=60)
-    assert first.returncode == 1, said
-    assert "1 cut off" in said
+    assert first.returncode == 130, said
+    assert "1 interrupted" in said
 
     done = subprocess.run(command, env=slurm, check=False, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert states(study) == {"finished": 4}
-    starts = json.loads((killed.folder / "provenance.json").read_text())["starts"]
+    starts = json.loads(killed.folder.provenance_file.read_text())["starts"]
     assert len(starts) == 2
     assert starts[1]["first_epoch"] == len(starts[0]["epoch_seconds"])
-    assert launched_study("negatives", [f"paths.studies={tmp_path / 'studies'}"]).cells == study.cells
-    for cell in study.cells[1:]:
-        (only,) = json.loads((cell.folder / "provenance.json").read_text())["starts"]
+    assert launched_study("negatives", [f"paths.studies={tmp_path / 'studies'}"]).runs == study.runs
+    for each in study.runs[1:]:
+        (only,) = json.loads(each.folder.provenance_file.read_text())["starts"]
         assert only["environment"]["CUDA_VISIBLE_DEVICES"] in {"0", "1"}

@@ -1,0 +1,15 @@
+"""File names as text that can be written anywhere."""
+
+from pathlib import Path
+
+
+def shown(path: Path | str) -> str:
+    r"""A path for messages and tables: bytes that are not UTF-8, and characters that do not print, as ``\x..``.
+
+    >>> shown("run\udcff/a\n.dcm")
+    'run\\udcff/a\\n.dcm'
+    """
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
