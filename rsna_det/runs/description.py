@@ -157,7 +157,7 @@ def read_decoding(found: object, *, where: str = "decoding") -> DecodingSettings
     try:
         return DecodingSettings(**_arguments(found))
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(str(error)) from error
 
 
 def build_network(
