@@ -20,7 +20,8 @@ def end_quietly_when_unread(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the command line.
     """
-    listing = not arguments or any(argument.partition("=")[0] in _LISTINGS for argument in arguments)
+    # Only if asked for by name: a process of a launcher has no arguments, and trains.
+    listing = any(argument.partition("=")[0] in _LISTINGS for argument in arguments)
     if listing and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     atexit.register(is_unread)
