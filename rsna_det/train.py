@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 DRY_RUN = "--dry-run"
 """List a study's runs and where they stand, and train none."""
+_NOTHING_BEGUN = "nothing was begun; start the same command again"
 _SWEEP = ("-m", "--multirun")
 _FLAGS = (*_SWEEP, DRY_RUN)
 
@@ -42,7 +43,7 @@ def main() -> None:
     if asked_for(arguments, "sweep"):
         _start_study(arguments)
         return
-    with errors_as_messages():
+    with errors_as_messages(lambda: _NOTHING_BEGUN):
         if asked_for(arguments, "resume"):
             _resume(arguments)
             return
@@ -74,7 +75,7 @@ def _start_study(arguments: Sequence[str]) -> None:
     from rsna_det.studies.plan import plan_study, record_launch
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    with errors_as_messages():
+    with errors_as_messages(lambda: _NOTHING_BEGUN):
         _check_flags(arguments)
         if asked_for(overrides, "resume"):
             raise ConfigError("a study is resumed by the command that started it: leave resume= out")

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 
+from rsna_det.config.callbacks import check_callbacks
 from rsna_det.config.compose import build, build_partial
 from rsna_det.config.devices import check_accelerator, check_processes
 from rsna_det.config.memory import lack_of_memory
@@ -27,7 +28,7 @@ from rsna_det.runs.wandb_id import leave_id_to_original
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine
-from rsna_det.training.module import DetectorModule
+from rsna_det.training.module import LOGGED, DetectorModule
 
 
 def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = False) -> dict[str, float]:
@@ -47,6 +48,7 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
         ResourceError: if the GPU's memory is too small, or a GPU is asked for and there is none.
     """
     check_trainer(options)
+    check_callbacks(options.callbacks, logged=LOGGED)
     check_processes(options.trainer, sweep=sweep)
     check_accelerator(options.trainer)
     torch.manual_seed(options.seed)
@@ -144,7 +146,7 @@ def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:
     """Lightning's trainer; what it says of devices gets its remedy."""
     try:
         trainer: Trainer = build(options.trainer, **parts)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         without_gpu = ". Without a GPU set `trainer=cpu`" if "gpu" in str(error).lower() else ""
         raise ConfigError(f"trainer: {str(error).rstrip('.')}{without_gpu}") from error
     return trainer

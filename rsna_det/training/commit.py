@@ -20,7 +20,14 @@ _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 def in_order_of_commit(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The same callbacks, the one that writes ``last.ckpt`` at the end: what runs after it could be lost."""
+    """The same callbacks, the one that writes ``last.ckpt`` at the end: what runs after it could be lost.
+
+    Checkpoints of every epoch are written at the end of its training: by itself Lightning waits for a validation, which
+    not every epoch need have.
+    """
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
+            callback._save_on_train_epoch_end = True  # noqa: SLF001  # in conf/ it would change the study's hashes
     return sorted(callbacks, key=_commits)
 
 

@@ -19,6 +19,13 @@ from rsna_det.training.data import training_data
 from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, image_losses
 from rsna_det.training.validation import ValidationMetrics, ValidationOutput
 
+LOGGED = (
+    *(f"{part}/{name}" for part in ("train", "val") for name in (*LOSS_NAMES, "loss")),
+    *(f"val/{name}" for name in ("map", "map_best", "cut_best", "global_accuracy", "global_auc")),
+    "learning_rate",
+)
+"""Names of an epoch's values, which callbacks may wait for."""
+
 _IN_PROGRESS_BAR = {"loss", "map", "map_best"}
 
 
