@@ -25,7 +25,7 @@ SIDE = Number(low=1, high=8192, whole=True)
 _PAIR = Either(kinds=(SIDE, Numbers(each=SIDE, shortest=2, longest=2)))
 
 # Arguments of timm's create_model that change a network's layers; those that name files and addresses are not here.
-_BACKBONE_OPTIONS = Arguments(
+BACKBONE_OPTIONS = Arguments(
     required={},
     optional={
         **dict.fromkeys(("img_size", "window_size", "patch_size"), _PAIR),
@@ -67,7 +67,7 @@ _ENCODER = _Recipe(
     optional={
         "pretrained": Flag(optional=True),
         "weights": Either(kinds=(Flag(optional=True), Word(pattern=r"[^\0]{0,4096}"))),
-        "options": _BACKBONE_OPTIONS,
+        "options": BACKBONE_OPTIONS,
     },
 )
 _MODEL = _Recipe(
