@@ -19,7 +19,7 @@ from rsna_det.config.targets import todays_target
 from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 from rsna_det.data.synthetic.writing import is_drawn
 from rsna_det.errors import ConfigError, DataError
-from rsna_det.runs.description import BACKBONE_OPTIONS, read_decoding
+from rsna_det.runs.description import BACKBONE_OPTIONS, SIDE, read_decoding
 from rsna_det.runs.folder import RunFolder
 from rsna_det.training.schedules import one_cycle
 
@@ -107,6 +107,9 @@ def _unknown_encoder_options(config: DictConfig, confirmed: Collection[str]) -> 
 
 def _check_numbers(folder: RunFolder, options: TrainOptions) -> None:
     """Refuse what a checkpoint's description would be refused for later."""
+    side = options.data["image_size"]
+    if problem := SIDE.problem(side):
+        raise ConfigError(f"{folder.composed_config}: data.image_size is {side}: {problem}")
     if get_object(todays_target(str(options.decoding["_target_"]))) is not DecodingSettings:
         return
     try:
