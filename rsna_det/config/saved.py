@@ -77,20 +77,21 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
     return filled
 
 
-def refused(config: DictConfig, *, confirmed: Collection[str]) -> dict[str, str]:
+def refused(config: DictConfig, *, confirmed: Collection[str], trained: bool = True) -> dict[str, str]:
     """What of a saved configuration must not be built, looked up, or reach beyond the run's folder, by dotted key.
 
     Args:
         config: with placeholders.
         confirmed: dotted keys whose values, and all below them, the command line gives as well.
+        trained: whether the run is trained on; otherwise nothing is written, sent or fetched.
     """
     plain: Any = OmegaConf.to_container(config, resolve=False)
     relative = plain | {"run_dir": RUN}
-    found = dict(_foreign(plain, relative))
+    found = dict(_foreign(plain, relative, trained=trained))
     return {key: why for key, why in found.items() if not any(f"{key}.".startswith(f"{own}.") for own in confirmed)}
 
 
-def _foreign(plain: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _foreign(plain: Mapping[str, Any], root: Mapping[str, Any], *, trained: bool) -> Iterator[tuple[str, str]]:
     filled = {}
     for key, value in _leaves(plain):
         try:
@@ -102,7 +103,7 @@ def _foreign(plain: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[tupl
             continue
         if _TARGET in key.split(".") and not _is_own_target(key.rpartition(".")[2], value):
             yield key, f"{key} is {value!r}, which is not a part of this package that a run is made of"
-        elif why := beyond_run(key, filled):
+        elif trained and (why := beyond_run(key, filled)):
             yield key, f"{key} is {value!r}, {why}"
 
 

@@ -62,13 +62,16 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     return options
 
 
-def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[str] = ()) -> TrainOptions:
+def buildable(
+    folder: RunFolder, config: DictConfig, *, said_again: Collection[str] = (), trained: bool = True
+) -> TrainOptions:
     """The options of a saved configuration, checked, if all that they build is what conf/ names.
 
     Args:
         folder: of the run.
         config: its configuration, with changes.
         said_again: dotted keys that the command line gives as well: these may be anything.
+        trained: whether the run is trained on; otherwise only its network is built, without weights.
 
     Raises:
         ConfigError: naming what is refused, and how its owner says it again; or as
@@ -76,7 +79,7 @@ def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[s
     """
     # A group that is chosen anew holds only what conf/ does; it says nothing of the values that stay.
     confirmed = [key for key in said_again if "." in key]
-    foreign = refused(config, confirmed=confirmed)
+    foreign = refused(config, confirmed=confirmed, trained=trained)
     foreign |= {} if "encoder.options" in confirmed else _unknown_encoder_options(config, confirmed)
     if foreign:
         again = " ".join(dict.fromkeys(_said_again(config, key) for key in foreign))
@@ -97,11 +100,10 @@ def _unknown_encoder_options(config: DictConfig, confirmed: Collection[str]) -> 
     plain: Any = OmegaConf.to_container(config, resolve=False)
     encoder = plain.get("encoder")
     options = encoder.get("options") if isinstance(encoder, dict) else None
-    keys = {name: f"encoder.options.{name}" for name in options or () if name not in BACKBONE_OPTIONS.optional}
     return {
-        key: f"{key} is {options[name]!r}, an argument of timm's that may name files and addresses"
-        for name, key in keys.items()
-        if key not in confirmed
+        key: f"{key} is {value!r}, an argument of timm's that may name files and addresses"
+        for name, value in (options.items() if isinstance(options, dict) else ())
+        if name not in BACKBONE_OPTIONS.optional and (key := f"encoder.options.{name}") not in confirmed
     }
 
 

@@ -146,6 +146,8 @@ def test_somebody_elses_account_is_named_once_it_is_sent_to(run: RunFolder) -> N
     change(run, "logger.wandb.mode", "online")
     assert list(refused(run.config(), confirmed=["logger.wandb.mode"])) == ["logger.wandb.entity"]
     assert not refused(run.config(), confirmed=["logger.wandb.mode", "logger.wandb.entity"])
+    # A report that only builds its network sends nothing.
+    assert not refused(run.config(), confirmed=(), trained=False)
 
 
 @pytest.mark.parametrize(
