@@ -16,6 +16,7 @@ from rsna_det.config.check import check_config
 from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, asked_for, with_home
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up, starts_the_work
+from rsna_det.config.folder_names import check_names
 from rsna_det.config.interrupts import Terminated, sigterm_raised
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import STUDY, check_free
@@ -147,6 +148,8 @@ def _start_run(config: DictConfig) -> None:
     from rsna_det.runs.session import run
     from rsna_det.runs.taking import check_run_folder
 
+    # Each run of a sweep is composed here only.
+    check_names(config)
     options = check_config(config, TrainOptions)
     folder = RunFolder(options.run_dir)
     checkpoint = None

@@ -8,13 +8,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from rsna_det.errors import InUseError, RsnaDetError, StorageError
+from rsna_det.errors import DataError, InUseError, MissingFileError, RsnaDetError, StorageError
 from rsna_det.files.atomic import FREE_SPACE, write_text
+from rsna_det.files.yaml import read_mapping
 
 RECORD = ".hydra"
 """Folder with the configuration of what a folder holds."""
 
 TRAIN, PREDICT, EVALUATE, PREPARE, STUDY = "train", "predict", "evaluate", "prepare", "study"
+
+UNKNOWN = "another program"
+"""Stands for the command of a record that is none of this package's."""
 
 MARKS: Mapping[str, Sequence[str]] = {
     TRAIN: (
@@ -37,6 +41,7 @@ _IN_WORDS = {
     EVALUATE: "an evaluation",
     PREPARE: "what a preparation has written",
     STUDY: "a study",
+    UNKNOWN: "what another program has written",
 }
 # Where something goes, and whether something is replaced there, makes it no other run.
 _PLACES = ("run_dir", "out", "overwrite", "resume")
@@ -64,7 +69,7 @@ def check_free(folder: Path, *, command: str, config: DictConfig | None = None, 
         found.setdefault(recorded, folder / RECORD)
     for owner, path in found.items():
         if owner != command:
-            raise InUseError(f"{folder} holds {_IN_WORDS.get(owner, f'what {owner} has written')} ({path}): {remedy}")
+            raise InUseError(f"{folder} holds {_IN_WORDS[owner]} ({path}): {remedy}")
     if found and config is not None and not holds_same(folder, config):
         path = next(iter(found.values()))
         raise InUseError(f"{folder} holds {_IN_WORDS[command]} of other options ({path}): {remedy}")
@@ -88,15 +93,22 @@ def _marks(folder: Path, marks: Sequence[str]) -> Any:  # noqa: ANN401
 
 
 def command_of(folder: Path) -> str | None:
-    """The command that a folder's record is of; None without a record.
+    """The command that a folder's record is of, read as data; None without a record.
 
-    A record of runs that a study started has no part of Hydra's.
+    A record of runs that a study started has no part of Hydra's. One that names no command of this package, or cannot
+    be read, is :data:`UNKNOWN`'s.
     """
     if not (folder / RECORD).is_dir():
         return None
-    hydra = _loaded(folder / RECORD / "hydra.yaml")
-    name = OmegaConf.select(hydra, "hydra.job.name") if hydra is not None else None
-    return str(name) if name else TRAIN
+    try:
+        node: object = read_mapping(folder / RECORD / "hydra.yaml", remedy=_OTHER)
+    except MissingFileError:
+        return TRAIN
+    except (DataError, StorageError):
+        return UNKNOWN
+    for key in ("hydra", "job", "name"):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, str) and node in MARKS else UNKNOWN
 
 
 def write_record(folder: Path, config: DictConfig, *, hydra: DictConfig | None, overrides: Sequence[str]) -> None:

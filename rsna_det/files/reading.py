@@ -12,6 +12,7 @@ _MEMORY = ("memory ran out", "close other programs, or use fewer workers")
 _PERMISSIONS = "check its permissions and the disk"
 _DISK = "check the disk, or the connection to the server that it lies on"
 _OPEN_FILES = "raise the limit of open files (`ulimit -n`), close other programs, or use fewer workers"
+FOLDER_THERE = "a folder lies where the file belongs: move it away"
 _REMEDIES = {
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
@@ -22,6 +23,7 @@ _REMEDIES = {
     errno.ENODEV: _DISK,
     errno.ESTALE: _DISK,
     errno.ETIMEDOUT: _DISK,
+    errno.EISDIR: FOLDER_THERE,
     errno.ELOOP: "its links lead in a circle: remove one",
 }
 

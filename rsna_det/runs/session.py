@@ -30,6 +30,8 @@ from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_c
 from rsna_det.training.epoch_line import EpochLine
 from rsna_det.training.module import LOGGED, DetectorModule
 
+_NO_FIRST_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
+
 
 def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = False) -> dict[str, float]:
     """Train as the options say.
@@ -53,7 +55,7 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
     check_accelerator(options.trainer)
     torch.manual_seed(options.seed)
     data = build(options.data, augmentation=build(options.augmentation))
-    module = build_module(options)
+    module = build_module(options, resumed=checkpoint is not None)
     _try_optimizer(module)
     provenance = Provenance(options)
     end = TrainingEnd(folder=options.run_dir, limits=options.trainer)
@@ -98,10 +100,16 @@ def _memory_remedy(options: TrainOptions, place: str) -> str:
     )
 
 
-def build_module(options: TrainOptions) -> DetectorModule:
-    """The detector with its loss and optimizer, not trained."""
+def build_module(options: TrainOptions, *, resumed: bool = False) -> DetectorModule:
+    """The detector with its loss and optimizer, not trained.
+
+    Args:
+        options: checked.
+        resumed: whether a checkpoint is loaded next: its weights are the encoder's too, and none are fetched.
+    """
+    encoder = options.encoder | (_NO_FIRST_WEIGHTS if resumed else {})
     return DetectorModule(
-        model=build(options.model, encoder=build(options.encoder)),
+        model=build(options.model, encoder=build(encoder)),
         loss=build(options.loss),
         optimizer=build_partial(options.optimizer.optimizer),
         scheduler=build_partial(options.optimizer.scheduler),
@@ -114,7 +122,7 @@ def _description(options: TrainOptions) -> dict[str, Any]:
     """Plain containers from which a checkpoint's model is built again, without fetching any weights."""
     return {
         "name": options.name,
-        "encoder": options.encoder | {"pretrained": False, "weights": None},
+        "encoder": options.encoder | _NO_FIRST_WEIGHTS,
         "model": options.model,
         "decoding": options.decoding,
         "image_size": options.data["image_size"],

@@ -33,13 +33,14 @@ class EpochTable(Logger):
 
     Raises:
         DataError: if an existing file is damaged.
+        StorageError: if it cannot be read, or is a folder.
     """
 
     def __init__(self, *, path: str, first_epoch: int = 0) -> None:
         super().__init__()
         self.path = Path(path)
         self.rows: dict[int, dict[str, float]] = {}
-        if self.path.is_file():
+        if self.path.exists():
             kept = read_epochs(self.path, remedy="remove it, and the run resumes without its earlier rows")
             kept = kept[kept["epoch"] < first_epoch]
             self.rows = {int(row["epoch"]): row for row in kept.to_dict("records")}  # type: ignore[misc]
