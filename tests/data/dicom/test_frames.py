@@ -12,6 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
+from rsna_det.data.dicom.jpeg_markers import read_header
 from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
 from tests.data.dicom.files import compressed, grey, write
@@ -160,6 +161,17 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) ->
         path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=cut)
         with pytest.raises(DicomError, match="a JPEG frame that ends before its last scan"):
             read_radiograph(path)
+
+
+def test_a_jpeg_of_more_scans_than_encoders_make_is_refused(tmp_path: Path) -> None:
+    whole = compressed(noisy(), "JPEG", progressive=True)
+    scans = [place for place in range(len(whole)) if whole[place : place + 2] == b"\xff\xda"]
+    begin, last = whole[:-2], whole[scans[-1] : -2]
+    hundred = begin + last * (100 - len(scans))
+    assert read_header(hundred + EOI) == read_header(whole)
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=hundred + last + EOI)
+    with pytest.raises(DicomError, match=r"a\.dcm: .*a JPEG frame of more than 100 scans"):
+        read_radiograph(path)
 
 
 def test_a_jpeg_without_a_frame_is_refused(tmp_path: Path) -> None:
