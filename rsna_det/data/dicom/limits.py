@@ -11,7 +11,7 @@ Doubt: TypeAlias = Literal["one_grey_level", "presentation_lut_shape"]
 ONE_GREY_LEVEL: Doubt = "one_grey_level"
 """The radiograph would leave with a single grey level."""
 PRESENTATION_LUT_SHAPE: Doubt = "presentation_lut_shape"
-"""PresentationLUTShape says the opposite of PhotometricInterpretation, which is followed if this is accepted."""
+"""PresentationLUTShape or PresentationLUTSequence says other than PhotometricInterpretation, which is then followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
