@@ -141,6 +141,19 @@ def test_rle_of_another_size_is_refused(tmp_path: Path) -> None:
             read_radiograph(path)
 
 
+def test_rle_that_is_cut_short_is_told_in_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", noisy(), syntax=RLELossless)
+    dataset = dcmread(path)
+    # 128 values alike in place of 3072.
+    dataset.PixelData = encapsulate([struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0"])
+    dataset.save_as(path)
+    with pytest.raises(DicomError) as caught:
+        read_radiograph(path)
+    told = "The amount of decoded RLE segment data doesn't match the expected amount (128 vs. 3072 bytes)"
+    assert f"its RLE Lossless pixel data cannot be decoded ({told}); fetch the file again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_compressed_pixels_under_an_uncompressed_syntax_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=encoded(noisy(), JPEGBaseline8Bit))
     raw = path.read_bytes()
