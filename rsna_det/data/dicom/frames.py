@@ -2,7 +2,8 @@
 
 pydicom takes uncompressed and RLE data apart. Of compressed ones it would believe the header; here the codestream's own
 size, components and precision are compared with it first. libjpeg fills in what a damaged JPEG lacks and only warns:
-simplejpeg turns these warnings into errors. OpenJPEG, as Pillow builds it, is strict itself.
+simplejpeg turns these warnings into errors. OpenJPEG refuses data that break off inside a tile, but not a codestream
+without a tile: that all are there is checked first.
 """
 
 import io
@@ -31,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
 from rsna_det.data.dicom.jpeg_markers import read_header
 from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.rle_rows import check_rows
@@ -163,6 +165,7 @@ def _jpeg(frame: bytes, dataset: Dataset) -> np.ndarray:
 def _jpeg2000(frame: bytes, dataset: Dataset) -> np.ndarray:
     codestream = _size_of_jpeg2000(frame)
     _check(codestream, dataset)
+    check_tiles(frame)
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
         words = np.asarray(image)
     # Pillow scales to all bits of its type, and makes signed values unsigned.

@@ -1,5 +1,6 @@
 """What is wrong with a DICOM file, in one form: the file, what was found, what to do."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,8 @@ READ_ERRORS = (
     LookupError, MemoryError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error,
     zlib.error,
 )  # fmt: skip
+
+_DECODERS = re.compile(r"^Unable to decode as exceptions were raised by all available plugins:\s*\w+: ")
 
 
 class DicomError(DataError):
@@ -38,4 +41,9 @@ def error_of(path: Path, error: BaseException, *, found: str, remedy: str) -> Di
     if problem is not None:
         reason, what_to_do = problem
         return dicom_error(path, f"it cannot be read ({reason})", what_to_do)
-    return dicom_error(path, f"{found} ({error or type(error).__name__})", remedy)
+    return dicom_error(path, f"{found} ({_in_one_line(error) or type(error).__name__})", remedy)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What it says, without pydicom's list of the single decoder that was tried."""
+    return " ".join(_DECODERS.sub("", str(error)).split())

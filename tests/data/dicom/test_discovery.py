@@ -150,3 +150,28 @@ def test_a_data_set_without_preamble_and_suffix_is_found(tmp_path: Path, syntax:
         make(tmp_path, name, content=content)
     assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm"}
     assert np.array_equal(read_radiograph(tmp_path / "IM0001"), smooth())
+
+
+def test_whatever_is_left_out_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(tmp_path, "a.dcm", "._a.dcm", ".old/x.dcm")
+    make(tmp_path, "DICOMDIR", "other.name", content=MARKED + b"..1.2.840.10008.1.3.10\0\0")
+    make(tmp_path, "notes.txt", content=b"text")
+    make(tmp_path, "IM0001", content=b"")
+    make(tmp_path, "1.2.840", content=bytes(200))
+    assert ids(tmp_path) == {"a": "a.dcm"}
+    assert caplog.messages == [
+        f"2 hidden files and folders are left out (the first: {tmp_path}/._a.dcm, {tmp_path}/.old)",
+        f"2 tables of contents hold no image and are left out (the first: {tmp_path}/DICOMDIR, {tmp_path}/other.name)",
+        f"3 files are not DICOM files and are left out (the first: {tmp_path}/1.2.840)",
+        f"left out: {tmp_path}/1.2.840 begins like no DICOM file; if it is one, it is empty or damaged",
+        f"left out: {tmp_path}/IM0001 begins like no DICOM file; if it is one, it is empty or damaged",
+    ]
+
+
+def test_only_a_file_is_a_table_of_contents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(tmp_path, "DICOMDIR/a.dcm", "DICOMDIR/IM0001")
+    write(tmp_path / "x.dcm", smooth()).rename(tmp_path / "dicomdir")
+    assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm", "dicomdir": "dicomdir"}
+    assert caplog.messages == []
