@@ -1,6 +1,8 @@
 """Fixtures shared by all tests: a small synthetic data set, and real radiographs where there are any."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,13 @@ settings.register_profile("default", derandomize=True, database=None, max_exampl
 # Other examples every time, and ten times as many: `make fuzz`, or `--hypothesis-profile=fuzz`.
 settings.register_profile("fuzz", derandomize=False, max_examples=1000, print_blob=True, **_UNTIMED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def closed_pipes_end_no_test() -> Iterator[None]:
+    """A command that lists (``--help``) gives a closed pipe back to the system, which would end this process later."""
+    yield
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")
