@@ -51,7 +51,7 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
             _change(config, override)
     said_again = [override_key(override) for override in others]
     options = buildable(folder, config, said_again=said_again)
-    if not {"data.root", "paths.synthetic"} & set(said_again):
+    if not {"data.root", "paths.synthetic"} & set(said_again) and not _has_ended(folder, options):
         _check_drawn(folder, options)
     longer = options.trainer["max_epochs"]
     if isinstance(epochs, int) and longer > epochs and get_object(options.optimizer.scheduler["_target_"]) is one_cycle:
@@ -118,6 +118,12 @@ def _check_numbers(folder: RunFolder, options: TrainOptions) -> None:
         read_decoding(options.decoding)
     except DataError as error:
         raise ConfigError(f"{folder.composed_config}: {error}") from error
+
+
+def _has_ended(folder: RunFolder, options: TrainOptions) -> bool:
+    """Whether nothing is left to train, so that no radiograph is read."""
+    result = folder.result()
+    return result is not None and result.ends(epochs=options.trainer["max_epochs"], limits=options.trainer)
 
 
 def _check_drawn(folder: RunFolder, options: TrainOptions) -> None:
