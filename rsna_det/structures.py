@@ -114,6 +114,11 @@ class HeadOutputs:
     global_logits: Float[Tensor, "batch 3"] | None
     feature_sizes: tuple[tuple[int, int], ...]
 
+    def finite_images(self) -> Bool[Tensor, " batch"]:
+        """For which images all outputs are finite."""
+        parts = [self.box_logits, self.box_deltas, self.global_logits]
+        return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorTargets:

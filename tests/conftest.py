@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a small synthetic data set, and real radiographs where there are any."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -25,6 +26,17 @@ def closed_pipes_end_no_test() -> Iterator[None]:
     """A command that lists (``--help``) gives a closed pipe back to the system, which would end this process later."""
     yield
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
+def logs_without_those_of_wandb(caplog: pytest.LogCaptureFixture) -> None:
+    """pytest hears loggers that pass nothing on, too: W&B's still speak of an earlier test's run."""
+    # Added once: a handler takes no filter twice.
+    caplog.handler.addFilter(_not_of_wandb)
+
+
+def _not_of_wandb(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] != "wandb"
 
 
 @pytest.fixture(scope="session")

@@ -152,9 +152,9 @@ def closest(name: str, names: Mapping[str, object] | Sequence[str]) -> str:
 
 def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> str:
     """Hydra's message, and the closest keys for each override that names none."""
-    messages = [_first_line(error)]
-    if error.__cause__ is not None and _first_line(error.__cause__) not in str(error):
-        messages.append(_first_line(error.__cause__))
+    messages = [_in_hydras_words(error)]
+    if error.__cause__ is not None and _in_hydras_words(error.__cause__) not in str(error):
+        messages.append(_in_hydras_words(error.__cause__))
     try:
         base = compose(name, overrides=[o for o in overrides if override_key(o) in _group_names()])
     except (HydraException, OmegaConfBaseException):
@@ -170,8 +170,8 @@ def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> 
     return "\n".join(messages)
 
 
-def _first_line(error: BaseException) -> str:
-    """Without what OmegaConf adds of its own objects (``full_key``, ``object_type``)."""
+def _in_hydras_words(error: BaseException) -> str:
+    """The message, without what OmegaConf adds of its own objects (``full_key``, ``object_type``)."""
     lines = [line for line in str(error).splitlines() if not line.strip().startswith(("full_key", "object_type"))]
     return "\n".join(lines)
 

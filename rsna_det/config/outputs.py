@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from rsna_det.errors import DataError, InUseError, MissingFileError, RsnaDetError, StorageError
+from rsna_det.config.saved import read_saved
+from rsna_det.errors import ConfigError, DataError, InUseError, MissingFileError, RsnaDetError, StorageError
 from rsna_det.files.atomic import FREE_SPACE, write_text
 from rsna_det.files.yaml import read_mapping
 
@@ -51,7 +50,7 @@ _OTHER = "choose another folder, or move it away"
 def check_free(folder: Path, *, command: str, config: DictConfig | None = None, remedy: str = _OTHER) -> None:
     """Refuse a folder that holds the results of another command, or of another run of this one.
 
-    The same options in the same folder go on with what they began.
+    The same command with the same options resumes what it began in the folder.
 
     Args:
         folder: of the output, there or not.
@@ -141,20 +140,14 @@ def write_record(folder: Path, config: DictConfig, *, hydra: DictConfig | None, 
 
 def holds_same(folder: Path, config: DictConfig) -> bool:
     """Whether a folder's record has the same options, wherever either lies."""
-    saved = _loaded(folder / RECORD / "config.yaml")
-    return saved is not None and _options(saved) == _options(config)
+    try:
+        return _options(read_saved(folder / RECORD / "config.yaml")) == _options(config)
+    except (ConfigError, MissingFileError, StorageError):
+        # A record that is missing or damaged is none of anything.
+        return False
 
 
 def _options(config: DictConfig) -> dict[str, Any]:
     own = OmegaConf.masked_copy(config, [key for key in map(str, config) if key not in (*_PLACES, "hydra")])
     plain: Any = OmegaConf.to_container(own, resolve=False)
     return dict(plain)
-
-
-def _loaded(file: Path) -> DictConfig | None:
-    """A file of the record; None for one that is missing or damaged, which is no record of anything."""
-    try:
-        loaded = OmegaConf.load(file)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
-        return None
-    return loaded if isinstance(loaded, DictConfig) else None

@@ -1,4 +1,4 @@
-"""Saved configurations: read as data, whoever wrote them.
+"""Saved configurations are read as data, never as code.
 
 A configuration may come from a stranger. Reading one imports nothing and looks nothing up; of its placeholders only
 those of this package's conf/ are filled in. What may be *built* from one is what conf/ names, by exact import paths.

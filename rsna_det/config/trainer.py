@@ -161,14 +161,15 @@ def _target(node: object) -> object:
 
 def _schedule_problems(options: TrainOptions) -> Iterator[str]:
     """The plateau waits for a loss of every epoch's validation."""
-    if options.optimizer.scheduler.get("_target_") != PLATEAU:
+    if _target(options.optimizer.scheduler) != PLATEAU:
         return
+    trainer = options.trainer
     remedy = "set it to its default, or choose `optimizer=short`"
     reason = "the learning rate follows the validation loss of every epoch (optimizer.scheduler is the plateau)"
-    for name, default in (("check_val_every_n_epoch", 1), ("limit_val_batches", 1.0)):
-        value = options.trainer.get(name, default)
-        if value in (0, None) or (name == "check_val_every_n_epoch" and value != 1):
-            yield f"trainer.{name} is {value!r}, but {reason}: {remedy}"
+    if trainer.get("check_val_every_n_epoch", 1) != 1:
+        yield f"trainer.check_val_every_n_epoch is {trainer['check_val_every_n_epoch']!r}, but {reason}: {remedy}"
+    if trainer.get("limit_val_batches", 1.0) in (0, None):
+        yield f"trainer.limit_val_batches is {trainer['limit_val_batches']!r}, but {reason}: {remedy}"
 
 
 def _clip_problems(options: TrainOptions) -> Iterator[str]:

@@ -20,7 +20,7 @@ def end_quietly_when_unread(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the command line.
     """
-    # Only if asked for by name: a process of a launcher has no arguments, and trains.
+    # Without arguments a command works, as do the processes of a launcher.
     listing = any(argument.partition("=")[0] in _LISTINGS for argument in arguments)
     if listing and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

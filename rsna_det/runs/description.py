@@ -17,11 +17,12 @@ from rsna_det.config.memory import lack_of_memory
 from rsna_det.config.plain import Arguments, Either, Flag, Kind, Number, Numbers, Word, shown_value
 from rsna_det.config.targets import todays_target
 from rsna_det.errors import DataError, ResourceError
+from rsna_det.evaluation.operating_point import LARGEST_SIDE
 from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 
 _SHARE = Number(low=0, high=1)
-SIDE = Number(low=1, high=8192, whole=True)
+SIDE = Number(low=1, high=LARGEST_SIDE, whole=True)
 """Of a square network image, network pixels."""
 _PAIR = Either(kinds=(SIDE, Numbers(each=SIDE, shortest=2, longest=2)))
 

@@ -18,8 +18,9 @@ from rsna_det.config.saved import refused
 from rsna_det.config.targets import todays_target
 from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 from rsna_det.data.synthetic.writing import is_drawn
-from rsna_det.errors import ConfigError, DataError
-from rsna_det.runs.description import BACKBONE_OPTIONS, SIDE, read_decoding
+from rsna_det.errors import ConfigError
+from rsna_det.runs.agreement import decoding_of, image_size_of
+from rsna_det.runs.description import BACKBONE_OPTIONS
 from rsna_det.runs.folder import RunFolder
 from rsna_det.training.schedules import one_cycle
 
@@ -51,9 +52,10 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
             _change(config, override)
     said_again = [override_key(override) for override in others]
     options = buildable(folder, config, said_again=said_again)
-    if not {"data.root", "paths.synthetic"} & set(said_again) and not _has_ended(folder, options):
-        _check_drawn(folder, options)
     longer = options.trainer["max_epochs"]
+    reads_data = not folder.is_finished(epochs=longer, limits=options.trainer)
+    if reads_data and not {"data.root", "paths.synthetic"} & set(said_again):
+        _check_drawn(folder, options)
     if isinstance(epochs, int) and longer > epochs and get_object(options.optimizer.scheduler["_target_"]) is one_cycle:
         raise ConfigError(
             f"the run's one-cycle schedule ends after its {epochs} epochs and cannot be made longer: "
@@ -109,21 +111,9 @@ def _unknown_encoder_options(config: DictConfig, confirmed: Collection[str]) -> 
 
 def _check_numbers(folder: RunFolder, options: TrainOptions) -> None:
     """Refuse what a checkpoint's description would be refused for later."""
-    side = options.data["image_size"]
-    if problem := SIDE.problem(side):
-        raise ConfigError(f"{folder.composed_config}: data.image_size is {side}: {problem}")
-    if get_object(todays_target(str(options.decoding["_target_"]))) is not DecodingSettings:
-        return
-    try:
-        read_decoding(options.decoding)
-    except DataError as error:
-        raise ConfigError(f"{folder.composed_config}: {error}") from error
-
-
-def _has_ended(folder: RunFolder, options: TrainOptions) -> bool:
-    """Whether nothing is left to train, so that no radiograph is read."""
-    result = folder.result()
-    return result is not None and result.ends(epochs=options.trainer["max_epochs"], limits=options.trainer)
+    image_size_of(folder, options)
+    if get_object(todays_target(str(options.decoding["_target_"]))) is DecodingSettings:
+        decoding_of(folder, options)
 
 
 def _check_drawn(folder: RunFolder, options: TrainOptions) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
@@ -29,12 +29,6 @@ class ValidationOutput:
     probabilities: Float[Tensor, "batch 3"] | None
 
 
-def finite_images(outputs: HeadOutputs) -> Bool[Tensor, " batch"]:
-    """For which images all outputs of the network are finite."""
-    parts = [outputs.box_logits, outputs.box_deltas, outputs.global_logits]
-    return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
-
-
 class ValidationMetrics(nn.Module):
     """Losses, the challenge's score and the global head's accuracy and ROC-AUC, without Lightning.
 
@@ -55,7 +49,7 @@ class ValidationMetrics(nn.Module):
 
     def update_outputs(self, outputs: HeadOutputs) -> None:
         """Count the images for which the network's outputs hold NaN or infinity."""
-        self.not_finite.update((~finite_images(outputs)).sum())
+        self.not_finite.update((~outputs.finite_images()).sum())
 
     def update_losses(self, losses: Losses, *, total: Float[Tensor, ""]) -> None:
         """Count a batch's losses.

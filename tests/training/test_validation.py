@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsna_det.structures import Detections, HeadOutputs, Losses
-from rsna_det.training.validation import ValidationMetrics, finite_images
+from rsna_det.training.validation import ValidationMetrics
 
 BOX = torch.tensor([[10.0, 10, 20, 20]])
 
@@ -82,8 +82,8 @@ def outputs(**changed: torch.Tensor | None) -> HeadOutputs:
 def test_one_bad_number_anywhere_marks_its_image(part: str, bad: float) -> None:
     changed = getattr(outputs(), part).clone()
     changed[1].view(-1)[-1] = bad
-    assert finite_images(outputs(**{part: changed})).tolist() == [True, False, True]
-    assert finite_images(outputs(global_logits=None)).tolist() == [True, True, True]
+    assert outputs(**{part: changed}).finite_images().tolist() == [True, False, True]
+    assert outputs(global_logits=None).finite_images().tolist() == [True, True, True]
 
 
 def test_scores_of_outputs_that_are_not_finite_are_no_numbers() -> None:

@@ -15,8 +15,6 @@ from rsna_det.files.walking import walk
 
 log = logging.getLogger(__name__)
 
-# What other programs' files end in; the numbers after the dots of 1.2.840.113619 are none.
-_SUFFIX = re.compile(r"\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,8}")
 _SHOWN = 5
 
 
@@ -38,8 +36,8 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
 
     Folders are searched to any depth, and through links, each folder once. Of their files, and of those that a glob
     matches, the ones with a DICOM suffix or DICOM's mark after the preamble are taken, those that begin like a data
-    set, and what cannot be opened: links to nothing, and folders that cannot be listed. Others are left out with a
-    warning, and those without suffix, which may be damaged, are named. Hidden files and folders and a disc's tables of
+    set, and what may be a damaged radiograph: links to nothing, folders that cannot be listed, and files without suffix
+    that are empty or hold no text. Others are left out with a warning. Hidden files and folders and a disc's tables of
     contents (``DICOMDIR``) are left out, and the log says so. A file that is named itself is always taken. Two names of
     one file are two images.
 
@@ -92,7 +90,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _tell(kind: Kind, files: Sequence[Path]) -> None:
-    """What is left out: that which may be a damaged radiograph by name, the rest by number."""
+    """How many files are left out, and the names of the first."""
     if not files:
         return
     first = ", ".join(shown(path) for path in files[:_SHOWN])
@@ -101,10 +99,7 @@ def _tell(kind: Kind, files: Sequence[Path]) -> None:
     elif kind == "contents":
         log.info("%d tables of contents hold no image and are left out (the first: %s)", len(files), first)
     else:
-        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), shown(files[0]))
-        for path in files:
-            if not _SUFFIX.fullmatch(path.suffix):
-                log.info("left out: %s begins like no DICOM file; if it is one, it is empty or damaged", shown(path))
+        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), first)
 
 
 def _with_ids(files: Sequence[_Found]) -> Iterator[tuple[str, Path]]:

@@ -92,6 +92,7 @@ def display_of(header: Dataset) -> Display:
 
 
 def _modality(header: Dataset) -> LookUpTable | tuple[float, float] | None:
+    """The modality LUT, or the rescale: of the two, which no file should have together, viewers follow the LUT."""
     if header.get("ModalityLUTSequence"):
         return _table(header.ModalityLUTSequence[0], header)
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")

@@ -23,29 +23,30 @@ _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JpegHeader:
-    """Size in pixels, number of components and bits of each."""
+class Codestream:
+    """What a compressed frame says of itself: size in pixels, number of components, bits and sign of each."""
 
     height: int
     width: int
     components: int
     bits: int
+    signed: bool = False
 
 
-def read_header(frame: bytes) -> JpegHeader:
+def read_header(frame: bytes) -> Codestream:
     """The frame header.
 
     Raises:
         FrameError: there is none, scans that it needs are missing, or there are more than any encoder makes.
         struct.error: a segment breaks off.
     """
-    header: JpegHeader | None = None
+    header: Codestream | None = None
     missing: dict[int, set[int]] = {}
     scans = 0
     for marker, place in _segments(frame):
         if marker in _FRAMES and header is None:
             bits, height, width, components = struct.unpack_from(">BHHB", frame, place + 2)
-            header = JpegHeader(height=height, width=width, components=components, bits=bits)
+            header = Codestream(height=height, width=width, components=components, bits=bits)
             if marker not in _LOSSLESS:
                 missing = {frame[place + 8 + 3 * i]: set(range(_COEFFICIENTS)) for i in range(components)}
         elif marker == _START_OF_SCAN:

@@ -24,14 +24,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from rsna_det.data.dicom.kinds import MAGIC, MAGIC_AT
 from rsna_det.data.dicom.limits import Limits
 from rsna_det.data.dicom.problems import dicom_error
 from rsna_det.files.names import shown
 
 log = logging.getLogger(__name__)
 
-_MAGIC_AT, _MAGIC = 128, b"DICM"
-_START = _MAGIC_AT + len(_MAGIC)
+_START = MAGIC_AT + len(MAGIC)
 _META_GROUP = 2
 _SYNTAX = Tag("TransferSyntaxUID")
 _SMALL = 2**16
@@ -85,7 +85,7 @@ def has_mark(stream: io.BufferedIOBase) -> bool:
     stream.seek(0)
     start = stream.read(_START)
     stream.seek(0)
-    return start[_MAGIC_AT:] == _MAGIC
+    return start[MAGIC_AT:] == MAGIC
 
 
 def inflated(path: Path, stream: io.BufferedIOBase, limits: Limits) -> io.BufferedIOBase:
@@ -140,18 +140,14 @@ def syntax_of(path: Path, dataset: Dataset) -> UID:
 def _deflated_at(stream: io.BufferedIOBase, begin: int) -> int | None:
     """Where the deflated data set begins; None if the group before it does not say that it is deflated.
 
-    pydicom takes the group for implicit if it cannot be explicit, so either may say so, after values of any length.
+    pydicom finds out whether the group is explicit, and passes over its other values, however long they are.
     """
+    stream.seek(begin)
     file = cast("BinaryIO", stream)
-    for implicit in (False, True):
-        stream.seek(begin)
-        # Other values are passed over, however long they are.
-        group = read_dataset(file, implicit, is_little_endian=True, stop_when=_is_no_meta, specific_tags=[_SYNTAX])
-        element = FileMetaDataset(group).get_item(_SYNTAX) if _SYNTAX in group else None
-        named = bytes(element.value or b"") if isinstance(element, RawDataElement) else b""
-        if named.rstrip(b"\0 ") == DeflatedExplicitVRLittleEndian.encode():
-            return stream.tell()
-    return None
+    group = read_dataset(file, False, is_little_endian=True, stop_when=_is_no_meta, specific_tags=[_SYNTAX])  # noqa: FBT003
+    element = FileMetaDataset(group).get_item(_SYNTAX) if _SYNTAX in group else None
+    named = bytes(element.value or b"") if isinstance(element, RawDataElement) else b""
+    return stream.tell() if named.rstrip(b"\0 ") == DeflatedExplicitVRLittleEndian.encode() else None
 
 
 def _is_no_meta(tag: BaseTag, _representation: str | None, _length: int) -> bool:
@@ -165,12 +161,12 @@ def _beginning() -> io.BytesIO:
     group = DicomBytesIO()
     write_file_meta_info(group, meta, enforce_standard=False)
     start = io.BytesIO()
-    start.write(bytes(_MAGIC_AT) + _MAGIC + group.getvalue())
+    start.write(bytes(MAGIC_AT) + MAGIC + group.getvalue())
     return start
 
 
 def _pieces(path: Path, stream: io.BufferedIOBase) -> Iterator[bytes]:
-    """The inflated data, a little at a time: whoever takes them decides when it is too much."""
+    """The inflated data in small pieces, so that the caller can stop early."""
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     while not decompressor.eof:
         taken = decompressor.unconsumed_tail or stream.read(_SMALL)

@@ -36,7 +36,7 @@ def dicom_error(path: Path, found: str, remedy: str) -> DicomError:
 
 
 def error_of(path: Path, error: BaseException, *, found: str, remedy: str) -> DicomError:
-    """What an error means for a file: the machine's own errors are not held against the file."""
+    """Turn an error into one that names the file, and blames the machine where the machine is at fault."""
     problem = machine_problem(error)
     if problem is not None:
         reason, what_to_do = problem

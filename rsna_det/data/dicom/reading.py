@@ -1,5 +1,6 @@
 """One DICOM file -> uint8 pixels; every error names the file, what was found and what to do."""
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from rsna_det.data.dicom.stored_bits import stored_values
 from rsna_det.errors import MissingFileError
 from rsna_det.files.names import shown
 from rsna_det.files.reading import readable
+
+# pydicom logs what it warns of, and the traceback of every frame that it cannot decode, besides raising it. To import
+# it sets the level of its log.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 _FETCH = "fetch the file again, or export it as DICOM part 10"
 _CONVERT = "fetch the file again, or convert it with `gdcmconv --raw` (GDCM) or `dcmdjpeg` (DCMTK)"
