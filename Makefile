@@ -5,8 +5,10 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 STUDY ?=
+# Advisories that do not concern this package, each with its reason; none so far.
+AUDIT_IGNORED =
 
-.PHONY: help setup demo test fuzz mutants lint format report bench lock clean
+.PHONY: help setup demo test fuzz mutants audit lint format report bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -35,6 +37,12 @@ mutants: setup ## mutation testing of boxes, metric, losses and DICOM reading (a
 	$(BIN)/mutmut run --max-children $(WORKERS)
 	$(BIN)/mutmut results
 
+audit: ## known vulnerabilities of the locked versions (asks osv.dev); explain each AUDIT_IGNORED here
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet 'pip-audit>=2.9,<3'
+	.audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --vulnerability-service osv \
+		$(AUDIT_IGNORED:%=--ignore-vuln %)
+
 lint: setup ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +64,4 @@ lock: ## write the installed versions into requirements.lock
 		sed -E 's/^((nvidia|cuda|triton)[^ ]*)$$/\1 ; platform_system == "Linux" and platform_machine == "x86_64"/' > requirements.lock
 
 clean: ## remove .venv and caches (runs and data stay)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache mutants build *.egg-info
+	rm -rf .venv .audit .mypy_cache .ruff_cache .pytest_cache .import_linter_cache mutants build *.egg-info

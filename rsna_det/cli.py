@@ -23,8 +23,9 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the first argument names."""
-    end_quietly_when_unread(sys.argv[1:])
-    name, *arguments = sys.argv[1:] or ["--help"]
+    given = sys.argv[1:] or ["--help"]
+    end_quietly_when_unread(given)
+    name, *arguments = given
     if name in ("-h", "--help"):
         sys.stdout.write(overview())
     elif name == "--version":

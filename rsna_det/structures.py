@@ -155,6 +155,15 @@ class HeadOutputs:
     global_logits: Float[Tensor, "batch 3"] | None
     feature_sizes: tuple[tuple[int, int], ...]
 
+    def finite_images(self, boxes: Float[Tensor, "batch boxes 4"]) -> Bool[Tensor, " batch"]:
+        """For which images all outputs are finite.
+
+        Args:
+            boxes: those made of ``box_deltas``, or its values, wherever they were needed.
+        """
+        parts = [self.box_logits, boxes, self.global_logits]
+        return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorTargets:

@@ -16,6 +16,7 @@ from rsna_det.config.check import check_config
 from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, asked_for, with_home
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up, starts_the_work
+from rsna_det.config.folder_names import check_names
 from rsna_det.config.interrupts import Terminated, sigterm_raised
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import STUDY, check_free
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 DRY_RUN = "--dry-run"
 """List a study's runs and where they stand, and train none."""
+_NOTHING_BEGUN = "nothing was begun; start the same command again"
 _SWEEP = ("-m", "--multirun")
 _FLAGS = (*_SWEEP, DRY_RUN)
 
@@ -42,7 +44,7 @@ def main() -> None:
     if asked_for(arguments, "sweep"):
         _start_study(arguments)
         return
-    with errors_as_messages():
+    with errors_as_messages(lambda: _NOTHING_BEGUN):
         if asked_for(arguments, "resume"):
             _resume(arguments)
             return
@@ -74,7 +76,7 @@ def _start_study(arguments: Sequence[str]) -> None:
     from rsna_det.studies.plan import plan_study, record_launch
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
-    with errors_as_messages():
+    with errors_as_messages(lambda: _NOTHING_BEGUN):
         _check_flags(arguments)
         if asked_for(overrides, "resume"):
             raise ConfigError("a study is resumed by the command that started it: leave resume= out")
@@ -146,6 +148,8 @@ def _start_run(config: DictConfig) -> None:
     from rsna_det.runs.session import run
     from rsna_det.runs.taking import check_run_folder
 
+    # Each run of a sweep is composed here only.
+    check_names(config)
     options = check_config(config, TrainOptions)
     folder = RunFolder(options.run_dir)
     checkpoint = None

@@ -1,6 +1,9 @@
 """Fixtures shared by all tests: a small synthetic data set, and real radiographs where there are any."""
 
+import logging
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,24 @@ settings.register_profile("default", derandomize=True, database=None, max_exampl
 # Other examples every time, and ten times as many: `make fuzz`, or `--hypothesis-profile=fuzz`.
 settings.register_profile("fuzz", derandomize=False, max_examples=1000, print_blob=True, **_UNTIMED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def closed_pipes_end_no_test() -> Iterator[None]:
+    """A command that lists (``--help``) gives a closed pipe back to the system, which would end this process later."""
+    yield
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True)
+def logs_without_those_of_wandb(caplog: pytest.LogCaptureFixture) -> None:
+    """pytest hears loggers that pass nothing on, too: W&B's still speak of an earlier test's run."""
+    # Added once: a handler takes no filter twice.
+    caplog.handler.addFilter(_not_of_wandb)
+
+
+def _not_of_wandb(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] != "wandb"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Training runs of seconds, for the tests of what comes after them."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def options_of(root: Path, folder: Path, *overrides: str) -> TrainOptions:
     config = composed(root, folder, *overrides)
     RunFolder(folder).save_config(config, short_run(root, *overrides))
     return check_config(config, TrainOptions)
+
+
+def interruptible(*arguments: str) -> list[str]:
+    """A Python command that Ctrl-C ends; what a shell starts in the background, such as these tests, ignores it."""
+    start = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    return [sys.executable, "-c", start, *arguments]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ def importers(name: str) -> list[str]:
             [
                 *(
                     f"data/dicom/{name}.py"
-                    for name in ("display", "frames", "header", "opening", "problems", "reading")
+                    for name in ("display", "frames", "header", "opening", "presentation", "problems", "reading")
                 ),
                 "data/synthetic/dicom_file.py",
             ],

@@ -28,7 +28,7 @@ def variant_cost(variant: Variant, *, image_size: int | None = None) -> Cost:
             the encoder.
     """
     run = next(iter(variant.seeds.values()))[0]
-    options = buildable(run, run.config())
+    options = buildable(run, run.config(), trained=False)
     side = options.data["image_size"] if image_size is None else image_size
     return network_cost(partial(_network, options), image_size=side)
 

@@ -82,6 +82,9 @@ class Command(Generic[Options]):
             kept = (folder / RECORD).is_dir() and self.knows_its_own and not config.get("overwrite")
             started.append(folder)
             clear_partial(folder)
+            with open_dict(config):
+                # The log's file refers to it.
+                config.hydra.runtime.output_dir = str(folder)
             if not kept:
                 _record(config, arguments, folder)
             configure_log(config.hydra.job_logging, config.hydra.verbose)
@@ -156,8 +159,6 @@ def check_writable(folder: Path) -> None:
 
 def _record(config: DictConfig, arguments: Sequence[str], folder: Path) -> None:
     """Write the configuration as Hydra does."""
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(folder)
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     if config.hydra.output_subdir is not None:
         write_record(folder, own, hydra=OmegaConf.masked_copy(config, ["hydra"]), overrides=arguments)

@@ -152,9 +152,9 @@ def closest(name: str, names: Mapping[str, object] | Sequence[str]) -> str:
 
 def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> str:
     """Hydra's message, and the closest keys for each override that names none."""
-    messages = [str(error)]
-    if error.__cause__ is not None and str(error.__cause__) not in messages[0]:
-        messages.append(str(error.__cause__))
+    messages = [_in_hydras_words(error)]
+    if error.__cause__ is not None and _in_hydras_words(error.__cause__) not in str(error):
+        messages.append(_in_hydras_words(error.__cause__))
     try:
         base = compose(name, overrides=[o for o in overrides if override_key(o) in _group_names()])
     except (HydraException, OmegaConfBaseException):
@@ -163,8 +163,17 @@ def _with_suggestions(name: str, overrides: Sequence[str], error: Exception) -> 
     for override in overrides:
         key = override_key(override)
         if not override.startswith(("+", "~", "hydra")) and key not in known and key not in _group_names():
-            messages.append(f"there is no option {key}{closest(key, [*known, *_group_names()])}")
+            messages.append(
+                f"there is no option {key}{closest(key, [*known, *_group_names()])}; one that a class takes and "
+                f"conf/ does not name is added with a plus, `+{override}`"
+            )
     return "\n".join(messages)
+
+
+def _in_hydras_words(error: BaseException) -> str:
+    """The message, without what OmegaConf adds of its own objects (``full_key``, ``object_type``)."""
+    lines = [line for line in str(error).splitlines() if not line.strip().startswith(("full_key", "object_type"))]
+    return "\n".join(lines)
 
 
 def override_key(override: str) -> str:

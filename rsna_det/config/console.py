@@ -57,6 +57,8 @@ _IGNORED_WARNINGS = (
     ".*srun. command is available.*",
     # conf/hydra/launcher/ray.yaml has the plugin's name, and sets all that the plugin's own does.
     r"\s*'hydra/launcher/ray' is validated against ConfigStore",
+    # Without validation there is none; what a callback monitors otherwise is checked (config/callbacks.py).
+    ".*could not find the monitored key.*",
     # Between Lightning and torch.
     ".*LeafSpec.*",
 )
@@ -64,8 +66,7 @@ _IGNORED_WARNINGS = (
 
 def set_up() -> None:
     """Register what the configurations refer to, and silence what only distracts."""
-    # A command without options works; it does not list its options.
-    end_quietly_when_unread(sys.argv[1:] or ["work"])
+    end_quietly_when_unread(sys.argv[1:])
     OmegaConf.register_new_resolver("short_id", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
     OmegaConf.register_new_resolver("expanduser", lambda path: str(Path(path).expanduser()), replace=True)
     for name, function in OF_TWO_VALUES.items():
@@ -75,8 +76,6 @@ def set_up() -> None:
     for chatty in ("timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     quieten_lightning()
-    # It logs the tracebacks of errors that this package raises again with the file's name.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
 

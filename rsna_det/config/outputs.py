@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from rsna_det.errors import InUseError, RsnaDetError, StorageError
+from rsna_det.config.saved import read_saved
+from rsna_det.errors import ConfigError, DataError, InUseError, MissingFileError, RsnaDetError, StorageError
 from rsna_det.files.atomic import FREE_SPACE, write_text
+from rsna_det.files.yaml import read_mapping
 
 RECORD = ".hydra"
 """Folder with the configuration of what a folder holds."""
 
 TRAIN, PREDICT, EVALUATE, PREPARE, STUDY = "train", "predict", "evaluate", "prepare", "study"
+
+UNKNOWN = "another program"
+"""Stands for the command of a record that is none of this package's."""
 
 MARKS: Mapping[str, Sequence[str]] = {
     TRAIN: (
@@ -37,6 +40,7 @@ _IN_WORDS = {
     EVALUATE: "an evaluation",
     PREPARE: "what a preparation has written",
     STUDY: "a study",
+    UNKNOWN: "what another program has written",
 }
 # Where something goes, and whether something is replaced there, makes it no other run.
 _PLACES = ("run_dir", "out", "overwrite", "resume")
@@ -46,7 +50,7 @@ _OTHER = "choose another folder, or move it away"
 def check_free(folder: Path, *, command: str, config: DictConfig | None = None, remedy: str = _OTHER) -> None:
     """Refuse a folder that holds the results of another command, or of another run of this one.
 
-    The same options in the same folder go on with what they began.
+    The same command with the same options resumes what it began in the folder.
 
     Args:
         folder: of the output, there or not.
@@ -64,7 +68,7 @@ def check_free(folder: Path, *, command: str, config: DictConfig | None = None, 
         found.setdefault(recorded, folder / RECORD)
     for owner, path in found.items():
         if owner != command:
-            raise InUseError(f"{folder} holds {_IN_WORDS.get(owner, f'what {owner} has written')} ({path}): {remedy}")
+            raise InUseError(f"{folder} holds {_IN_WORDS[owner]} ({path}): {remedy}")
     if found and config is not None and not holds_same(folder, config):
         path = next(iter(found.values()))
         raise InUseError(f"{folder} holds {_IN_WORDS[command]} of other options ({path}): {remedy}")
@@ -88,15 +92,22 @@ def _marks(folder: Path, marks: Sequence[str]) -> Any:  # noqa: ANN401
 
 
 def command_of(folder: Path) -> str | None:
-    """The command that a folder's record is of; None without a record.
+    """The command that a folder's record is of, read as data; None without a record.
 
-    A record of runs that a study started has no part of Hydra's.
+    A record of runs that a study started has no part of Hydra's. One that names no command of this package, or cannot
+    be read, is :data:`UNKNOWN`'s.
     """
     if not (folder / RECORD).is_dir():
         return None
-    hydra = _loaded(folder / RECORD / "hydra.yaml")
-    name = OmegaConf.select(hydra, "hydra.job.name") if hydra is not None else None
-    return str(name) if name else TRAIN
+    try:
+        node: object = read_mapping(folder / RECORD / "hydra.yaml", remedy=_OTHER)
+    except MissingFileError:
+        return TRAIN
+    except (DataError, StorageError):
+        return UNKNOWN
+    for key in ("hydra", "job", "name"):
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, str) and node in MARKS else UNKNOWN
 
 
 def write_record(folder: Path, config: DictConfig, *, hydra: DictConfig | None, overrides: Sequence[str]) -> None:
@@ -129,20 +140,14 @@ def write_record(folder: Path, config: DictConfig, *, hydra: DictConfig | None, 
 
 def holds_same(folder: Path, config: DictConfig) -> bool:
     """Whether a folder's record has the same options, wherever either lies."""
-    saved = _loaded(folder / RECORD / "config.yaml")
-    return saved is not None and _options(saved) == _options(config)
+    try:
+        return _options(read_saved(folder / RECORD / "config.yaml")) == _options(config)
+    except (ConfigError, MissingFileError, StorageError):
+        # A record that is missing or damaged is none of anything.
+        return False
 
 
 def _options(config: DictConfig) -> dict[str, Any]:
     own = OmegaConf.masked_copy(config, [key for key in map(str, config) if key not in (*_PLACES, "hydra")])
     plain: Any = OmegaConf.to_container(own, resolve=False)
     return dict(plain)
-
-
-def _loaded(file: Path) -> DictConfig | None:
-    """A file of the record; None for one that is missing or damaged, which is no record of anything."""
-    try:
-        loaded = OmegaConf.load(file)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
-        return None
-    return loaded if isinstance(loaded, DictConfig) else None

@@ -1,4 +1,4 @@
-"""Saved configurations: read as data, whoever wrote them.
+"""Saved configurations are read as data, never as code.
 
 A configuration may come from a stranger. Reading one imports nothing and looks nothing up; of its placeholders only
 those of this package's conf/ are filled in. What may be *built* from one is what conf/ names, by exact import paths.
@@ -8,7 +8,7 @@ Whatever else it wants built or looked up, its owner says again on the command l
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rsna_det.config.compose import CONF
+from rsna_det.config.reach import RUN, beyond_run
 from rsna_det.config.resolvers import OF_TWO_VALUES
 from rsna_det.config.roles import flat_options
 from rsna_det.config.targets import MOVED, todays_target
@@ -36,10 +37,6 @@ _OF_TWO = re.compile(rf"\$\{{({'|'.join(OF_TWO_VALUES)}):\$\{{({_KEY})\}},\$\{{(
 _PLACEHOLDER = "${"
 _MOST_LOOKUPS = 100
 _LONGEST = 10_000
-
-_WRITERS = ("callbacks", "logger", "trainer")
-_PLACES = ("dirpath", "folder", "path", "run_dir", "default_root_dir", "save_dir")
-_RUN = "<run folder>"
 
 
 class _NotPlainError(Exception):
@@ -80,31 +77,34 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
     return filled
 
 
-def refused(config: DictConfig, *, confirmed: Collection[str]) -> dict[str, str]:
-    """What of a saved configuration must not be built or looked up, by dotted key.
+def refused(config: DictConfig, *, confirmed: Collection[str], trained: bool = True) -> dict[str, str]:
+    """What of a saved configuration must not be built, looked up, or reach beyond the run's folder, by dotted key.
 
     Args:
         config: with placeholders.
         confirmed: dotted keys whose values, and all below them, the command line gives as well.
+        trained: whether the run is trained on; otherwise nothing is written, sent or fetched.
     """
     plain: Any = OmegaConf.to_container(config, resolve=False)
-    relative = plain | {"run_dir": _RUN}
-    found = dict(_foreign(plain, relative))
+    relative = plain | {"run_dir": RUN}
+    found = dict(_foreign(plain, relative, trained=trained))
     return {key: why for key, why in found.items() if not any(f"{key}.".startswith(f"{own}.") for own in confirmed)}
 
 
-def _foreign(plain: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _foreign(plain: Mapping[str, Any], root: Mapping[str, Any], *, trained: bool) -> Iterator[tuple[str, str]]:
+    filled = {}
     for key, value in _leaves(plain):
-        name = key.rpartition(".")[2]
         try:
-            filled = _value(value, root, [0])
+            filled[key] = _value(value, root, [0])
         except _NotPlainError as error:
             yield key, f"{key} is {value!r}, {error}"
+    for key, value in _leaves(plain):
+        if key not in filled:
             continue
-        if _TARGET in key.split(".") and not _is_own_target(name, value):
+        if _TARGET in key.split(".") and not _is_own_target(key.rpartition(".")[2], value):
             yield key, f"{key} is {value!r}, which is not a part of this package that a run is made of"
-        elif name in _PLACES and key.split(".")[0] in _WRITERS and not _is_within_run(filled):
-            yield key, f"{key} is {value!r}, outside the run's folder"
+        elif trained and (why := beyond_run(key, filled)):
+            yield key, f"{key} is {value!r}, {why}"
 
 
 def _is_own_target(name: str, value: object) -> bool:
@@ -129,13 +129,6 @@ def _leaves_of_list(values: list[Any], key: str) -> Iterator[tuple[str, Any]]:
             yield from ((f"{own}.{below}", leaf) for below, leaf in _leaves(value))
         else:
             yield own, value
-
-
-def _is_within_run(value: object) -> bool:
-    if value is None:
-        return True
-    parts = PurePath(str(value)).parts
-    return parts[:1] == (_RUN,) and ".." not in parts
 
 
 def _filled(node: Any, root: Mapping[str, Any]) -> Any:  # noqa: ANN401

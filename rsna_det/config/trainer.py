@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rsna_det.config.options import Component, TrainOptions
+from rsna_det.config.targets import todays_target
 from rsna_det.errors import ConfigError
 
 PLATEAU = "rsna_det.training.schedules.plateau"
+CHECKPOINT_IO = "rsna_det.training.checkpoint_io.AtomicCheckpointIO"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,17 @@ _LIMITS: dict[str, _Limit] = {
     ),
     "enable_checkpointing": _Limit(allows=_is(None, *_YES), expected="true: a run without checkpoints cannot resume"),
     "barebones": _Limit(allows=_is(*_NO), expected="false: it drops checkpoints, tables and metrics"),
+    "gradient_clip_val": _Limit(
+        allows=_at_least(0, count=False, also=(None,)), expected="0 (no clipping) or more: set optimizer.gradient_clip"
+    ),
+    "max_time": _Limit(
+        allows=lambda value: not isinstance(value, str) or value.strip("0:") != "",
+        expected="days:hours:minutes:seconds, more than none",
+    ),
+    "plugins": _Limit(
+        allows=lambda value: isinstance(value, list) and any(_target(plugin) == CHECKPOINT_IO for plugin in value),
+        expected=f"a list with {CHECKPOINT_IO}, which writes checkpoints whole and with their digest",
+    ),
     "logger": _Limit(allows=_is(), expected=f"nothing: {_OURS}; choose with `logger=wandb` or `logger=csv`"),
     "callbacks": _Limit(allows=_is(), expected=f"nothing: {_OURS}; add one with `+callbacks.<name>._target_=<class>`"),
     "default_root_dir": _Limit(allows=_is(), expected=f"nothing: {_OURS}; choose with `paths.runs=<folder>`"),
@@ -119,7 +132,12 @@ def check_trainer(options: TrainOptions) -> None:
     Raises:
         ConfigError: naming every such option at once.
     """
-    problems = [*_limit_problems(options.trainer), *_schedule_problems(options), *_clip_problems(options)]
+    problems = [
+        *_limit_problems(options.trainer),
+        *_end_problems(options.trainer),
+        *_schedule_problems(options),
+        *_clip_problems(options),
+    ]
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -130,16 +148,28 @@ def _limit_problems(trainer: Component) -> Iterator[str]:
             yield f"trainer.{name} is {trainer[name]!r}; expected {limit.expected}"
 
 
+def _end_problems(trainer: Component) -> Iterator[str]:
+    for low, high in (("min_epochs", "max_epochs"), ("min_steps", "max_steps")):
+        least, most = trainer.get(low), trainer.get(high)
+        if isinstance(least, int) and isinstance(most, int) and least > most >= 0:
+            yield f"trainer.{low} is {least}, but trainer.{high} is {most}: lower the one or raise the other"
+
+
+def _target(node: object) -> object:
+    return todays_target(str(node.get("_target_"))) if isinstance(node, dict) else None
+
+
 def _schedule_problems(options: TrainOptions) -> Iterator[str]:
     """The plateau waits for a loss of every epoch's validation."""
-    if options.optimizer.scheduler.get("_target_") != PLATEAU:
+    if _target(options.optimizer.scheduler) != PLATEAU:
         return
+    trainer = options.trainer
     remedy = "set it to its default, or choose `optimizer=short`"
     reason = "the learning rate follows the validation loss of every epoch (optimizer.scheduler is the plateau)"
-    for name, default in (("check_val_every_n_epoch", 1), ("limit_val_batches", 1.0)):
-        value = options.trainer.get(name, default)
-        if value in (0, None) or (name == "check_val_every_n_epoch" and value != 1):
-            yield f"trainer.{name} is {value!r}, but {reason}: {remedy}"
+    if trainer.get("check_val_every_n_epoch", 1) != 1:
+        yield f"trainer.check_val_every_n_epoch is {trainer['check_val_every_n_epoch']!r}, but {reason}: {remedy}"
+    if trainer.get("limit_val_batches", 1.0) in (0, None):
+        yield f"trainer.limit_val_batches is {trainer['limit_val_batches']!r}, but {reason}: {remedy}"
 
 
 def _clip_problems(options: TrainOptions) -> Iterator[str]:

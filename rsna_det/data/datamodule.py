@@ -14,8 +14,7 @@ from rsna_det.data.augmentation.presets import Augmentation
 from rsna_det.data.cache.decoding_pool import available_cores
 from rsna_det.data.cache.opening import open_cache
 from rsna_det.data.cache.pixels import DicomSource, PixelCache, PixelSource
-from rsna_det.data.cache.resize import square_scale
-from rsna_det.data.dataset import RadiographDataset, collate
+from rsna_det.data.dataset import RadiographDataset, collate, network_boxes
 from rsna_det.data.dicom.reading import find_dicoms
 from rsna_det.data.labels.folds import OUTSIDE, with_folds
 from rsna_det.data.labels.reading import read_labels, read_test_ids
@@ -166,11 +165,8 @@ class RsnaDataModule(LightningDataModule):
     def train_boxes(self) -> Float[Tensor, "boxes 4"]:
         """The label boxes of the images that train, not augmented, in network pixels."""
         rows = self.train_images
-        scales = [
-            np.float32(square_scale(height, width, self.image_size))
-            for height, width in zip(rows["height"], rows["width"], strict=True)
-        ]
-        boxes = [boxes * scale for boxes, scale in zip(rows["boxes"], scales, strict=True)]
+        columns = zip(rows["boxes"], rows["height"], rows["width"], strict=True)
+        boxes = [network_boxes(own, source_size=(h, w), image_size=self.image_size) for own, h, w in columns]
         return torch.from_numpy(np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]))
 
     def train_dataloader(self) -> EpochLoader:

@@ -56,7 +56,7 @@ class RadiographDataset(Dataset[Sample]):
         size = (int(row["height"]), int(row["width"]))
         source_boxes = np.asarray(row["boxes"], dtype=np.float32)
         image = self.pixels.read(row["image_id"])
-        boxes = source_boxes * np.float32(square_scale(*size, self.image_size))
+        boxes = network_boxes(source_boxes, source_size=size, image_size=self.image_size)
         if self.augmentation is not None:
             image, boxes = self.augmentation(image, boxes, seed)
         return Sample(
@@ -70,6 +70,19 @@ class RadiographDataset(Dataset[Sample]):
             fold=int(row["fold"]),
             true_patient=row["true_patient"],
         )
+
+
+def network_boxes(
+    source_boxes: Float[np.ndarray, "boxes 4"], *, source_size: tuple[int, int], image_size: int
+) -> Float[np.ndarray, "boxes 4"]:
+    """Boxes of a radiograph in network pixels.
+
+    Args:
+        source_boxes: in source pixels.
+        source_size: height and width of the radiograph, source pixels.
+        image_size: side of the network's square image.
+    """
+    return source_boxes * np.float32(square_scale(*source_size, image_size))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -26,7 +26,8 @@ from rsna_det.structures import Detections
 OPERATING_POINT = "operating_point.yaml"
 """The file's name, in a run's ``checkpoints`` folder and in a folder of predictions."""
 
-_LARGEST_SIDE = 8192
+LARGEST_SIDE = 8192
+"""Of a square network image, network pixels."""
 
 SIZE_RULES = ("none", "percentile", "rescale")
 
@@ -74,8 +75,8 @@ class OperatingPoint:
             relative_cut=self.relative_cut,
             cut=self.cut,
         )
-        if not 1 <= self.image_size <= _LARGEST_SIDE:
-            raise InvalidValueError(f"image_size is {self.image_size}; expected 1 to {_LARGEST_SIDE}")
+        if not 1 <= self.image_size <= LARGEST_SIDE:
+            raise InvalidValueError(f"image_size is {self.image_size}; expected 1 to {LARGEST_SIDE}")
         if self.size_rule not in SIZE_RULES:
             raise InvalidValueError(f"size_rule is {self.size_rule!r}; expected one of {', '.join(SIZE_RULES)}")
         if not 0 <= self.size_scale < math.inf:

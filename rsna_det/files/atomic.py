@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rsna_det.errors import RsnaDetError, StorageError
+from rsna_det.files.reading import FOLDER_THERE
 
 FREE_SPACE = "free some space, or check its permissions"
 
@@ -36,6 +37,7 @@ def whole_file(path: Path, *, remedy: str = FREE_SPACE) -> Iterator[Path]:
     except BaseException as error:
         _remove(partial)
         if isinstance(error, OSError) and not isinstance(error, RsnaDetError):
+            remedy = FOLDER_THERE if path.is_dir() else remedy
             raise StorageError(f"{path} could not be written ({error}): {remedy}") from error
         raise
 

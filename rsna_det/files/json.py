@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rsna_det.errors import DataError
-from rsna_det.files.reading import readable
+from rsna_det.files.reading import bounded_bytes
 
 LARGEST = 2**28
 """Bytes of a file that is read; a part of a prediction has a line for each image."""
@@ -22,11 +22,7 @@ def read_object(path: Path, *, remedy: str) -> dict[str, Any]:
         MissingFileError, StorageError: if it cannot be read.
         DataError: if it is no JSON, or no object; the message names the file and the remedy.
     """
-    with readable(path):
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST else b""
-    if size > LARGEST:
-        raise DataError(f"{path} is damaged (it has {size:,} bytes; expected up to {LARGEST:,}): {remedy}")
+    content = bounded_bytes(path, largest=LARGEST, remedy=remedy)
     try:
         found = json.loads(content.decode("utf-8"), object_pairs_hook=_once)
     # A ValueError of whatever is no JSON or UTF-8, and of a whole number with thousands of digits.

@@ -221,7 +221,7 @@ def _take(file: Path, descriptor: int, beat_seconds: float) -> None:
 
 
 def _watch(file: Path, descriptor: int, beat_seconds: float) -> None:
-    """Look for beats of a holder on another machine that did not let go of its lock in order."""
+    """Look for beats of a holder on another machine that never released its lock."""
     before = read_holder(descriptor)
     if before is None or not before.is_elsewhere:
         return

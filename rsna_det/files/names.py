@@ -1,4 +1,4 @@
-"""File names as text that can be written anywhere."""
+"""File names and other texts of strangers as text that can be written anywhere."""
 
 from pathlib import Path
 
@@ -13,3 +13,8 @@ def shown(path: Path | str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def on_one_line(text: object) -> str:
+    """A text with single spaces in place of line breaks and of all that does not print."""
+    return " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split())

@@ -29,7 +29,7 @@ def matching_paths(place: str, *, option: str) -> list[Path]:
     """
     path = Path(place).expanduser()
     with readable(path):
-        # A link to nothing is something that was named: whoever reads it says what is wrong.
+        # A broken link counts as named: reading it reports what is wrong.
         if path.exists() or path.is_symlink():
             return [path]
     if not set(place) & set("*?["):

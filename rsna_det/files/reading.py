@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rsna_det.errors import MissingFileError, RsnaDetError, StorageError
+from rsna_det.errors import DataError, MissingFileError, RsnaDetError, StorageError
 from rsna_det.files.names import shown
 
 _MEMORY = ("memory ran out", "close other programs, or use fewer workers")
 _PERMISSIONS = "check its permissions and the disk"
 _DISK = "check the disk, or the connection to the server that it lies on"
 _OPEN_FILES = "raise the limit of open files (`ulimit -n`), close other programs, or use fewer workers"
+FOLDER_THERE = "a folder lies where the file belongs: move it away"
 _REMEDIES = {
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
@@ -22,6 +23,7 @@ _REMEDIES = {
     errno.ENODEV: _DISK,
     errno.ESTALE: _DISK,
     errno.ETIMEDOUT: _DISK,
+    errno.EISDIR: FOLDER_THERE,
     errno.ELOOP: "its links lead in a circle: remove one",
 }
 
@@ -62,3 +64,22 @@ def readable(path: Path, *, missing: str = "check its name") -> Iterator[None]:
     except (OSError, MemoryError) as error:
         reason, remedy = machine_problem(error) or (str(error), _PERMISSIONS)
         raise StorageError(f"{shown(path)} cannot be read ({reason}): {remedy}") from error
+
+
+def bounded_bytes(path: Path, *, largest: int, remedy: str) -> bytes:
+    """The content of a small file.
+
+    Args:
+        path: of the file.
+        largest: number of bytes that such a file may have.
+        remedy: what to do if it is larger.
+
+    Raises:
+        MissingFileError, StorageError: it cannot be read.
+        DataError: it is larger.
+    """
+    with readable(path):
+        size = path.stat().st_size
+        if size > largest:
+            raise DataError(f"{path} is damaged (it has {size:,} bytes; expected up to {largest:,}): {remedy}")
+        return path.read_bytes()

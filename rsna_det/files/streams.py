@@ -20,7 +20,8 @@ def end_quietly_when_unread(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the command line.
     """
-    listing = not arguments or any(argument.partition("=")[0] in _LISTINGS for argument in arguments)
+    # Without arguments a command works, as do the processes of a launcher.
+    listing = any(argument.partition("=")[0] in _LISTINGS for argument in arguments)
     if listing and hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     atexit.register(is_unread)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from rsna_det.errors import DataError
 from rsna_det.files.atomic import whole_file
+from rsna_det.files.names import on_one_line
 from rsna_det.files.reading import readable
 
 _APOSTROPHE = "'"
@@ -111,14 +112,13 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 def markdown_text(text: str) -> str:
     """A text within a line of Markdown: no line break, table cell, code, link, picture or tag begins or ends in it."""
-    flat = " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split())
-    escaped = "".join(_MARKS.get(mark, mark) for mark in flat)
+    escaped = "".join(_MARKS.get(mark, mark) for mark in on_one_line(text))
     return _ADDRESS.sub(lambda found: "".join(f"&#{ord(mark)};" for mark in found[0]), escaped)
 
 
 def markdown_code(text: object) -> str:
     """A text as code within a line of Markdown, whatever backticks are in it."""
-    flat = " ".join("".join(mark if mark.isprintable() else " " for mark in str(text)).split()) or " "
+    flat = on_one_line(text) or " "
     longest = max((len(run) for run in re.findall("`+", flat)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{flat}{space}{fence}"

@@ -14,12 +14,14 @@ class Folder:
     Attributes:
         path: as it was reached.
         files: names of what is no folder, links to nothing among them.
+        passed_over: names of the folders in it that are not entered.
         error: why it cannot be listed; None if it can.
         same_as: the folder that it is a link to, if that was visited before; it is then not entered again.
     """
 
     path: Path
     files: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     error: OSError | None = None
     same_as: Path | None = None
 
@@ -63,7 +65,9 @@ def _visit(
     entered = [entry for entry in folders if enters(entry.name)]
     files = tuple(entry.name for entry in entries if entry.name not in names)
     below = [path / entry.name for entry in entered if not entry.is_symlink()]
-    return Folder(path=path, files=files), below, [path / entry.name for entry in entered if entry.is_symlink()]
+    passed_over = tuple(entry.name for entry in folders if not enters(entry.name))
+    found = Folder(path=path, files=files, passed_over=passed_over)
+    return found, below, [path / entry.name for entry in entered if entry.is_symlink()]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from rsna_det.errors import DataError
-from rsna_det.files.reading import readable
+from rsna_det.files.reading import bounded_bytes
 
 LARGEST = 2**22
 _DEEPEST = 50
@@ -43,13 +43,10 @@ def plain_text(path: Path, *, remedy: str) -> str:
         MissingFileError, StorageError: if it cannot be read.
         DataError: otherwise; naming the file and the remedy.
     """
-    with readable(path):
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= LARGEST else b""
-    problem = f"it has {size:,} bytes; expected up to {LARGEST:,}" if size > LARGEST else None
+    content = bounded_bytes(path, largest=LARGEST, remedy=remedy)
     try:
         text = content.decode("utf-8")
-        problem = problem or _odd_event(text)
+        problem = _odd_event(text)
     except _UNREADABLE as error:
         problem = _on_one_line(error)
     if problem is not None:

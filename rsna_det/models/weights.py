@@ -84,7 +84,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"encoder.weights={path}: expected a .pth or .safetensors file of tensors: {reason}") from error
     if not (isinstance(state, dict) and state and all(isinstance(value, Tensor) for value in state.values())):
         raise DataError(f"encoder.weights={path}: expected named tensors, got something else")
-    wrong = next((name for name, value in state.items() if not _is_finite(value)), None)
+    wrong = first_not_finite(state)
     if wrong is not None:
         raise DataError(
             f"encoder.weights={path}: the tensor {wrong} holds NaN or infinity: download the file again, or use another"
@@ -92,8 +92,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _is_finite(value: Tensor) -> bool:
-    return not value.is_floating_point() or bool(torch.isfinite(value).all())
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity; None if there is none."""
+    floats = ((name, value) for name, value in tensors.items() if value.is_floating_point())
+    return next((name for name, value in floats if not bool(value.isfinite().all())), None)
 
 
 def read_wheel_weights() -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch
 from rsna_det.config.devices import pick_device
 from rsna_det.data.cache.decoding_pool import Square, worker_pool
 from rsna_det.data.cache.resize import fit_square
+from rsna_det.data.dicom.limits import DEFAULT_LIMITS, Limits
 from rsna_det.data.dicom.reading import read_radiograph
 from rsna_det.errors import InvalidValueError
 from rsna_det.evaluation.operating_point import OperatingPoint
@@ -51,7 +52,13 @@ class Detector:
     """
 
     def __init__(
-        self, *, members: Sequence[Member], operating_point: OperatingPoint, device: torch.device, batch_size: int
+        self,
+        *,
+        members: Sequence[Member],
+        operating_point: OperatingPoint,
+        device: torch.device,
+        batch_size: int,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Load the members; :meth:`from_checkpoints` finds them.
 
@@ -60,6 +67,7 @@ class Detector:
             operating_point: how detections are made of candidates.
             device: of the networks.
             batch_size: images that the networks see at once in :meth:`predict`.
+            limits: on the files, and which doubts about their pixels are accepted.
 
         Raises:
             InvalidValueError: for a batch size below 1.
@@ -70,6 +78,7 @@ class Detector:
         self.operating_point = operating_point
         self.device = device
         self.batch_size = batch_size
+        self.limits = limits
         self._pipeline = Pipeline(
             members=members, point=operating_point, device=device, keep_networks=True, every_size_rule=False
         )
@@ -90,6 +99,7 @@ class Detector:
         size_rule: str | None = None,
         size_scale: float | None = None,
         rescale_factor: float | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> "Detector":
         """A detector from checkpoints of ``rsna_det.train``; several are combined anchor by anchor before NMS.
 
@@ -109,6 +119,7 @@ class Detector:
             size_rule: ``none``, ``percentile`` or ``rescale`` (see :class:`OperatingPoint`).
             size_scale: of the percentile rule.
             rescale_factor: of the rescale rule.
+            limits: on the files, and which doubts about their pixels are accepted; arrays have none.
 
         Raises:
             ConfigError: if the members or their operating points cannot be combined.
@@ -128,7 +139,7 @@ class Detector:
         }
         given = Path(operating_point).expanduser() if isinstance(operating_point, str | Path) else operating_point
         point = choose_point(members, given, changes)
-        return cls(members=members, operating_point=point, device=_device(device), batch_size=batch_size)
+        return cls(members=members, operating_point=point, device=_device(device), batch_size=batch_size, limits=limits)
 
     def __call__(self, image: str | Path | np.ndarray) -> Detections:
         """The boxes of one radiograph in its own (source) pixels, highest score first.
@@ -150,7 +161,7 @@ class Detector:
             DataError: if a member's outputs hold NaN or infinity.
             ResourceError: if the GPU's memory is too small.
         """
-        pixels = read_radiograph(image) if isinstance(image, str | Path) else _checked(image)
+        pixels = read_radiograph(image, limits=self.limits) if isinstance(image, str | Path) else _checked(image)
         height, width = pixels.shape
         side = self.operating_point.image_size
         square = Square(pixels=fit_square(pixels, side), height=height, width=width, seconds=0.0)
@@ -190,7 +201,12 @@ class Detector:
         files = ((str(number), path) for number, path in enumerate(paths))
         with worker_pool(workers=1, images=0) as pool:
             for chunk in predicted_chunks(
-                files, pipeline=self._pipeline, pool=pool, images_in_chunk=batch_size, batch_size=batch_size
+                files,
+                pipeline=self._pipeline,
+                pool=pool,
+                images_in_chunk=batch_size,
+                batch_size=batch_size,
+                limits=self.limits,
             ):
                 found = {
                     name: detections

@@ -119,7 +119,7 @@ def check_not_finished(folder: Path) -> None:
     """Refuse to overwrite a prediction.
 
     Raises:
-        InUseError: if the folder holds a finished one, or files of one and no parts to go on with.
+        InUseError: if the folder holds a finished one, or files of one without the parts needed to resume.
     """
     instead = "choose another `out`, or replace it with `overwrite=true`"
     if is_finished(folder):

@@ -162,15 +162,12 @@ class Pipeline:
 
     def not_finite(self, index: int, images: Images, outputs: HeadOutputs) -> dict[str, str]:
         """The images for which a member's outputs hold NaN or infinity, with what to do about each."""
-        parts = [outputs.box_logits, outputs.box_deltas.dense(), outputs.global_logits]
-        wrong = torch.zeros(len(images.ids), dtype=torch.bool)
-        for part in (part for part in parts if part is not None):
-            wrong |= ~torch.isfinite(part).flatten(1).all(dim=1)
         problem = (
             f"{self.members[index].path} gives NaN or infinity for it, which is not the same as no boxes: leave this "
             "checkpoint out, or use another of its run"
         )
-        return {name: problem for name, bad in zip(images.ids, wrong.tolist(), strict=True) if bad}
+        finite = outputs.finite_images(outputs.box_deltas.dense())
+        return {name: problem for name, is_finite in zip(images.ids, finite.tolist(), strict=True) if not is_finite}
 
     def decode(self, images: Images, outputs: Sequence[HeadOutputs]) -> Predicted:
         """The prediction for a batch from every member's outputs, in the members' order."""

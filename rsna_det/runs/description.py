@@ -5,7 +5,7 @@ flat lists, each within a range, checked before anything is built. No other name
 opened, nothing fetched. The network is first laid out without memory and compared with the tensors that are there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +13,21 @@ import torch
 from torch import Tensor
 
 from rsna_det.boxes.decoding import DecodingSettings
+from rsna_det.config.memory import lack_of_memory
 from rsna_det.config.plain import Arguments, Either, Flag, Kind, Number, Numbers, Word, shown_value
 from rsna_det.config.targets import todays_target
-from rsna_det.errors import DataError
+from rsna_det.errors import DataError, ResourceError
+from rsna_det.evaluation.operating_point import LARGEST_SIDE
 from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 
 _SHARE = Number(low=0, high=1)
-SIDE = Number(low=1, high=8192, whole=True)
+SIDE = Number(low=1, high=LARGEST_SIDE, whole=True)
 """Of a square network image, network pixels."""
 _PAIR = Either(kinds=(SIDE, Numbers(each=SIDE, shortest=2, longest=2)))
 
 # Arguments of timm's create_model that change a network's layers; those that name files and addresses are not here.
-_BACKBONE_OPTIONS = Arguments(
+BACKBONE_OPTIONS = Arguments(
     required={},
     optional={
         **dict.fromkeys(("img_size", "window_size", "patch_size"), _PAIR),
@@ -37,6 +39,15 @@ _BACKBONE_OPTIONS = Arguments(
     nothing=True,
 )
 _FLAG = Flag()
+
+_TIMES_WEIGHTS = 4
+# Bytes: masks and indices of windows, which checkpoints leave out, grow with the image and not with the weights.
+_ALLOWANCE = 2**30
+
+_NO_NETWORK = (
+    *(TypeError, ValueError, AssertionError, LookupError, AttributeError, RuntimeError, ArithmeticError),
+    MemoryError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +78,7 @@ _ENCODER = _Recipe(
     optional={
         "pretrained": Flag(optional=True),
         "weights": Either(kinds=(Flag(optional=True), Word(pattern=r"[^\0]{0,4096}"))),
-        "options": _BACKBONE_OPTIONS,
+        "options": BACKBONE_OPTIONS,
     },
 )
 _MODEL = _Recipe(
@@ -157,7 +168,7 @@ def read_decoding(found: object, *, where: str = "decoding") -> DecodingSettings
     try:
         return DecodingSettings(**_arguments(found))
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(str(error)) from error
 
 
 def build_network(
@@ -171,12 +182,15 @@ def build_network(
         weights: by name, of plain finite tensors.
 
     Raises:
-        DataError: if the description describes no network, or one whose weights have other names or shapes.
+        DataError: if the description describes no network, one whose weights have other names or shapes, or one that
+            would take far more memory than its weights.
+        ResourceError: if this machine's memory is too small for it.
     """
     # Nothing is allocated until names and shapes are known to be those of tensors that are there.
     with torch.device("meta"):
-        outline = _assembled(encoder, model).state_dict()
-    _compare(outline, weights)
+        outline = _assembled(encoder, model)
+    _compare(outline.state_dict(), weights)
+    _check_size(outline, weights)
     network = _assembled(encoder, model)
     network.load_state_dict(dict(weights))
     return network
@@ -186,8 +200,26 @@ def _assembled(encoder: Mapping[str, Any], model: Mapping[str, Any]) -> MultiTas
     try:
         return MultiTaskRetinaNet(encoder=Encoder(**encoder), **model)
     # Whatever timm and torch raise on numbers that do not go together: all of them are the file's.
-    except (TypeError, ValueError, AssertionError, LookupError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except _NO_NETWORK as error:
+        place = lack_of_memory(error)
+        if place is not None:
+            raise ResourceError(f"{place} has too little memory for its network: close other programs") from error
         raise DataError(f"it is that of no network: {error}") from error
+
+
+def _check_size(outline: MultiTaskRetinaNet, weights: Mapping[str, Tensor]) -> None:
+    """Refuse tables that no checkpoint holds and that a few numbers of its description make as large as they like."""
+    needed = _bytes([*outline.parameters(), *outline.buffers()])
+    most = _TIMES_WEIGHTS * _bytes(weights.values()) + _ALLOWANCE
+    if needed > most:
+        raise DataError(
+            f"its network would take {needed / 2**30:,.1f} GiB, expected up to {most / 2**30:,.1f} GiB of "
+            "such weights: its encoder's options are those of no network that was trained"
+        )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _compare(outline: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:

@@ -5,16 +5,22 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_method
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rsna_det.boxes.decoding import DecodingSettings
 from rsna_det.config.check import check_config, path_option
 from rsna_det.config.compose import asked_for, closest, compose_config, override_key, parse_override
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.config.saved import refused
+from rsna_det.config.targets import todays_target
+from rsna_det.data.synthetic.datamodule import SyntheticDataModule
+from rsna_det.data.synthetic.writing import is_drawn
 from rsna_det.errors import ConfigError
+from rsna_det.runs.agreement import decoding_of, image_size_of
+from rsna_det.runs.description import BACKBONE_OPTIONS
 from rsna_det.runs.folder import RunFolder
 from rsna_det.training.schedules import one_cycle
 
@@ -44,9 +50,13 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     for override in sorted(others, key=lambda override: "." in override_key(override)):
         if override_key(override) not in (*_LOCATING, *confirmed):
             _change(config, override)
-    options = buildable(folder, config, said_again=[override_key(override) for override in others])
+    said_again = [override_key(override) for override in others]
+    options = buildable(folder, config, said_again=said_again)
     longer = options.trainer["max_epochs"]
-    if isinstance(epochs, int) and longer > epochs and get_method(options.optimizer.scheduler["_target_"]) is one_cycle:
+    reads_data = not folder.is_finished(epochs=longer, limits=options.trainer)
+    if reads_data and not {"data.root", "paths.synthetic"} & set(said_again):
+        _check_drawn(folder, options)
+    if isinstance(epochs, int) and longer > epochs and get_object(options.optimizer.scheduler["_target_"]) is one_cycle:
         raise ConfigError(
             f"the run's one-cycle schedule ends after its {epochs} epochs and cannot be made longer: "
             f"start a new run with trainer.max_epochs={longer}"
@@ -54,20 +64,25 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     return options
 
 
-def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[str] = ()) -> TrainOptions:
+def buildable(
+    folder: RunFolder, config: DictConfig, *, said_again: Collection[str] = (), trained: bool = True
+) -> TrainOptions:
     """The options of a saved configuration, checked, if all that they build is what conf/ names.
 
     Args:
         folder: of the run.
         config: its configuration, with changes.
         said_again: dotted keys that the command line gives as well: these may be anything.
+        trained: whether the run is trained on; otherwise only its network is built, without weights.
 
     Raises:
         ConfigError: naming what is refused, and how its owner says it again; or as
             :func:`~rsna_det.config.check.check_config`.
     """
     # A group that is chosen anew holds only what conf/ does; it says nothing of the values that stay.
-    foreign = refused(config, confirmed=[key for key in said_again if "." in key])
+    confirmed = [key for key in said_again if "." in key]
+    foreign = refused(config, confirmed=confirmed, trained=trained)
+    foreign |= {} if "encoder.options" in confirmed else _unknown_encoder_options(config, confirmed)
     if foreign:
         again = " ".join(dict.fromkeys(_said_again(config, key) for key in foreign))
         raise ConfigError(
@@ -75,9 +90,44 @@ def buildable(folder: RunFolder, config: DictConfig, *, said_again: Collection[s
             f"wrote it yourself, say it again, `python -m rsna_det.train resume={folder} {again}`"
         )
     try:
-        return check_config(config, TrainOptions)
+        options = check_config(config, TrainOptions)
     except ConfigError as error:
         raise ConfigError(f"{folder.composed_config}: {error}") from error
+    _check_numbers(folder, options)
+    return options
+
+
+def _unknown_encoder_options(config: DictConfig, confirmed: Collection[str]) -> dict[str, str]:
+    """Arguments of timm's that may name files and addresses, as of a checkpoint's description."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    encoder = plain.get("encoder")
+    options = encoder.get("options") if isinstance(encoder, dict) else None
+    return {
+        key: f"{key} is {value!r}, an argument of timm's that may name files and addresses"
+        for name, value in (options.items() if isinstance(options, dict) else ())
+        if name not in BACKBONE_OPTIONS.optional and (key := f"encoder.options.{name}") not in confirmed
+    }
+
+
+def _check_numbers(folder: RunFolder, options: TrainOptions) -> None:
+    """Refuse what a checkpoint's description would be refused for later."""
+    image_size_of(folder, options)
+    if get_object(todays_target(str(options.decoding["_target_"]))) is DecodingSettings:
+        decoding_of(folder, options)
+
+
+def _check_drawn(folder: RunFolder, options: TrainOptions) -> None:
+    """Refuse to draw where a saved configuration says: resuming only reads the data."""
+    data = options.data
+    if get_object(todays_target(str(data["_target_"]))) is not SyntheticDataModule:
+        return
+    root = Path(data["root"]).expanduser()
+    if not is_drawn(root=root, num_images=data["num_images"], side=data["source_side"], seed=data["data_seed"]):
+        raise ConfigError(
+            f"{folder.composed_config}: data.root is {data['root']}, where the run's synthetic radiographs no longer "
+            "are, and resuming draws none where a saved configuration says: put them back, or to have them drawn "
+            f"there say so, `python -m rsna_det.train resume={folder} {_said_again(folder.config(), 'data.root')}`"
+        )
 
 
 def _says_the_same(config: DictConfig, override: str) -> bool:

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, Trainer
 
+from rsna_det.config.callbacks import check_callbacks
 from rsna_det.config.compose import build, build_partial
 from rsna_det.config.devices import check_accelerator, check_processes
 from rsna_det.config.memory import lack_of_memory
@@ -27,7 +28,9 @@ from rsna_det.runs.wandb_id import leave_id_to_original
 from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine
-from rsna_det.training.module import DetectorModule
+from rsna_det.training.module import LOGGED, DetectorModule
+
+_NO_FIRST_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 
 
 def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = False) -> dict[str, float]:
@@ -47,11 +50,12 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
         ResourceError: if the GPU's memory is too small, or a GPU is asked for and there is none.
     """
     check_trainer(options)
+    check_callbacks(options.callbacks, logged=LOGGED)
     check_processes(options.trainer, sweep=sweep)
     check_accelerator(options.trainer)
     torch.manual_seed(options.seed)
     data = build(options.data, augmentation=build(options.augmentation))
-    module = build_module(options)
+    module = build_module(options, resumed=checkpoint is not None)
     _try_optimizer(module)
     provenance = Provenance(options)
     end = TrainingEnd(folder=options.run_dir, limits=options.trainer)
@@ -96,10 +100,16 @@ def _memory_remedy(options: TrainOptions, place: str) -> str:
     )
 
 
-def build_module(options: TrainOptions) -> DetectorModule:
-    """The detector with its loss and optimizer, not trained."""
+def build_module(options: TrainOptions, *, resumed: bool = False) -> DetectorModule:
+    """The detector with its loss and optimizer, not trained.
+
+    Args:
+        options: checked.
+        resumed: whether a checkpoint is loaded next: its weights are the encoder's too, and none are fetched.
+    """
+    encoder = options.encoder | (_NO_FIRST_WEIGHTS if resumed else {})
     return DetectorModule(
-        model=build(options.model, encoder=build(options.encoder)),
+        model=build(options.model, encoder=build(encoder)),
         loss=build(options.loss),
         optimizer=build_partial(options.optimizer.optimizer),
         scheduler=build_partial(options.optimizer.scheduler),
@@ -112,7 +122,7 @@ def _description(options: TrainOptions) -> dict[str, Any]:
     """Plain containers from which a checkpoint's model is built again, without fetching any weights."""
     return {
         "name": options.name,
-        "encoder": options.encoder | {"pretrained": False, "weights": None},
+        "encoder": options.encoder | _NO_FIRST_WEIGHTS,
         "model": options.model,
         "decoding": options.decoding,
         "image_size": options.data["image_size"],
@@ -144,7 +154,7 @@ def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:
     """Lightning's trainer; what it says of devices gets its remedy."""
     try:
         trainer: Trainer = build(options.trainer, **parts)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         without_gpu = ". Without a GPU set `trainer=cpu`" if "gpu" in str(error).lower() else ""
         raise ConfigError(f"trainer: {str(error).rstrip('.')}{without_gpu}") from error
     return trainer

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rsna_det.config.check import path_option
 from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, composing
+from rsna_det.config.folder_names import check_names, check_names_of_sweep
 from rsna_det.config.outputs import TRAIN, check_free, holds_same, results_in
 from rsna_det.errors import ConfigError, InUseError
 from rsna_det.runs.folder import RunFolder
@@ -33,6 +34,7 @@ def check_command_line(overrides: Sequence[str], *, sweep: bool) -> None:
         InUseError: for a folder that holds something else.
         StorageError: for one that cannot be written into.
     """
+    check_names_of_sweep(overrides if sweep else ())
     single = [text for text in overrides if text.startswith("hydra.sweep.")] if sweep else overrides
     with initialize_config_dir(str(CONF), job_name="train", version_base="1.3"), composing("train", single):
         config = compose("train", overrides=list(single), return_hydra_config=True)
@@ -43,6 +45,7 @@ def check_command_line(overrides: Sequence[str], *, sweep: bool) -> None:
     if sweep:
         _check_sweep_folder(folder)
         return
+    check_names(config)
     check_writable(path_option(config, "paths.runs") / str(config.name))
     check_run_folder(folder, config)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from rsna_det.config.check import check_config, path_option
 from rsna_det.config.compose import CONF, asked_for, closest, compose_config
 from rsna_det.config.devices import check_processes
+from rsna_det.config.folder_names import check_names
 from rsna_det.config.options import Component, TrainOptions
 from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError
@@ -94,6 +95,7 @@ def plan_study(overrides: Sequence[str]) -> Study:
     for own in sweep_overrides(overrides):
         config = compose_config("train", own)
         config.run_dir = "."
+        check_names(config)
         options = check_config(config, TrainOptions)
         check_trainer(options)
         check_processes(options.trainer, sweep=True)

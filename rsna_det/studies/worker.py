@@ -18,6 +18,7 @@ from rsna_det.drawing.tables import counted
 from rsna_det.errors import InUseError, RsnaDetError
 from rsna_det.files.atomic import write_text
 from rsna_det.files.locks import holder, lock
+from rsna_det.files.names import on_one_line
 from rsna_det.files.reading import readable
 from rsna_det.runs.folder import RunFolder
 from rsna_det.studies.identity import identity, run_id
@@ -71,8 +72,7 @@ def state_of(folder: RunFolder, *, epochs: int) -> RunState:
 def _first_line(failure: Path) -> str:
     """What went wrong; the file is for people and may hold anything."""
     with readable(failure), failure.open(encoding="utf-8", errors="replace") as file:
-        line = file.readline(_LONGEST)
-    return "".join(mark if mark.isprintable() else " " for mark in line).strip()
+        return on_one_line(file.readline(_LONGEST))
 
 
 def work_on(config: DictConfig, *, overrides: Sequence[str], train: Train) -> None:

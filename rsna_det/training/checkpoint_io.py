@@ -19,6 +19,7 @@ from rsna_det.files.atomic import whole_file
 from rsna_det.files.reading import readable
 from rsna_det.files.seal import check_seal, looks_like_zip, seal
 from rsna_det.files.torch_archive import HoldsObjectsError, check_archive
+from rsna_det.models.weights import first_not_finite
 
 NETWORK = "model."
 """Before the names of the network's weights, of all weights in a checkpoint."""
@@ -32,7 +33,9 @@ _UNREADABLE = (
     *(RuntimeError, EOFError, UnpicklingError, LookupError, AttributeError, TypeError, ValueError),
     *(ArithmeticError, AssertionError, MemoryError),
 )
-_STATES_OF_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "dirpath", "best_k_models")
+PATHS_IN_STATES = ("best_model_path", "kth_best_model_path", "last_model_path")
+"""Keys of a ModelCheckpoint's state that hold the path of a file."""
+_STATES_OF_PATHS = (*PATHS_IN_STATES, "dirpath", "best_k_models")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -147,9 +150,9 @@ def _wrong_weights(weights: Mapping[str, Any], file_size: int) -> Iterator[str]:
     if sum(value.numel() * value.element_size() for value in weights.values()) > file_size:
         yield "its weights are larger than the file"
         return
-    for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            yield f"the weights {name} hold NaN or infinity, and predict nothing"
+    name = first_not_finite(weights)
+    if name is not None:
+        yield f"the weights {name} hold NaN or infinity, and predict nothing"
 
 
 def _is_plain(value: object) -> bool:

@@ -9,18 +9,23 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from rsna_det.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from rsna_det.training.checkpoint_io import PATHS_IN_STATES, AtomicCheckpointIO, read_checkpoint
 
 log = logging.getLogger(__name__)
 
 LAST = "last"
 """File name, without its suffix, of the checkpoint that a run resumes from."""
 
-_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-
 
 def in_order_of_commit(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The same callbacks, the one that writes ``last.ckpt`` at the end: what runs after it could be lost."""
+    """The same callbacks, the one that writes ``last.ckpt`` at the end: what runs after it could be lost.
+
+    Checkpoints of every epoch are written at the end of its training: by itself Lightning waits for a validation, which
+    not every epoch need have.
+    """
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is None:
+            callback._save_on_train_epoch_end = True  # noqa: SLF001  # in conf/ it would change the study's hashes
     return sorted(callbacks, key=_commits)
 
 
@@ -72,7 +77,7 @@ def _moved(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     def there(path: str) -> str:
         return str(folder / Path(path).name) if path and Path(path).parent == Path(before) else path
 
-    paths = {name: there(state[name]) for name in _PATHS if name in state}
+    paths = {name: there(state[name]) for name in PATHS_IN_STATES if name in state}
     best = {there(path): score for path, score in state.get("best_k_models", {}).items()}
     return state | paths | {"dirpath": str(folder), "best_k_models": best}
 

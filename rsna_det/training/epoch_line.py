@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
+from rsna_det.training.epoch_table import OwnMetrics
 from rsna_det.training.run_plan import duration
 
 log = logging.getLogger(__name__)
@@ -16,10 +17,11 @@ _BEST = "val/map_best"
 _SHOWN = ("train/loss", "val/loss", "val/map", _BEST)
 
 
-class EpochLine(Callback):
+class EpochLine(OwnMetrics):
     """Logs losses, mAP, the best so far and the time left after each epoch and its validation."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.best, self.best_epoch = -math.inf, -1
         self._started = math.nan
         self._first_epoch = 0
@@ -38,7 +40,7 @@ class EpochLine(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Log the epoch's line."""
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        values = self.metrics(trainer)
         if values.get(_BEST, -math.inf) > self.best:
             self.best, self.best_epoch = values[_BEST], trainer.current_epoch
         if trainer.is_global_zero and not _sees_progress_bar(trainer):

@@ -33,13 +33,14 @@ class EpochTable(Logger):
 
     Raises:
         DataError: if an existing file is damaged.
+        StorageError: if it cannot be read, or is a folder.
     """
 
     def __init__(self, *, path: str, first_epoch: int = 0) -> None:
         super().__init__()
         self.path = Path(path)
         self.rows: dict[int, dict[str, float]] = {}
-        if self.path.is_file():
+        if self.path.exists():
             kept = read_epochs(self.path, remedy="remove it, and the run resumes without its earlier rows")
             kept = kept[kept["epoch"] < first_epoch]
             self.rows = {int(row["epoch"]): row for row in kept.to_dict("records")}  # type: ignore[misc]
@@ -117,12 +118,8 @@ def read_epochs(path: Path, *, remedy: str, needed: Sequence[str] = ()) -> pd.Da
     return found
 
 
-class RowBeforeCheckpoint(Callback):
-    """Completes an epoch's row before the epoch's last checkpoint is written.
-
-    Lightning logs the training metrics afterwards: a run killed in between would resume without them. It also keeps the
-    validation metrics of the last epoch that validated, which are left out of the rows of epochs that did not.
-    """
+class OwnMetrics(Callback):
+    """Knows which of the logged values are the epoch's own: Lightning keeps those of the last epoch that validated."""
 
     def __init__(self) -> None:
         self._validated = -1
@@ -131,13 +128,24 @@ class RowBeforeCheckpoint(Callback):
         """Remember which epoch validates."""
         self._validated = trainer.current_epoch
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Log what the epoch has; callbacks that write checkpoints run after all others."""
-        metrics = {
+    def metrics(self, trainer: Trainer) -> dict[str, float]:
+        """What this epoch's training and its validation, if it has one, logged."""
+        validated = self._validated == trainer.current_epoch
+        return {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if self._validated == trainer.current_epoch or not name.startswith("val/")
+            if validated or not name.startswith("val/")
         }
+
+
+class RowBeforeCheckpoint(OwnMetrics):
+    """Completes an epoch's row before the epoch's last checkpoint is written.
+
+    Lightning logs the training metrics afterwards: a run killed in between would resume without them.
+    """
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Log what the epoch has; callbacks that write checkpoints run after all others."""
         for logger in trainer.loggers:
             if isinstance(logger, EpochTable):
-                logger.log_metrics(metrics | {"epoch": trainer.current_epoch})
+                logger.log_metrics(self.metrics(trainer) | {"epoch": trainer.current_epoch})

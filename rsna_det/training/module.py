@@ -19,6 +19,13 @@ from rsna_det.training.data import training_data
 from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, image_losses
 from rsna_det.training.validation import ValidationMetrics, ValidationOutput
 
+LOGGED = (
+    *(f"{part}/{name}" for part in ("train", "val") for name in (*LOSS_NAMES, "loss")),
+    *(f"val/{name}" for name in ("map", "map_best", "cut_best", "global_accuracy", "global_auc")),
+    "learning_rate",
+)
+"""Names of an epoch's values, which callbacks may wait for."""
+
 _IN_PROGRESS_BAR = {"loss", "map", "map_best"}
 
 
@@ -123,7 +130,7 @@ class DetectorModule(LightningModule):
             score_floor=self.decoding.score_floor,
             max_candidates=self.decoding.max_candidates,
         )
-        self.metrics.update_outputs(outputs, kept)
+        self.metrics.update_outputs(outputs, kept.boxes)
         truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
         self.metrics.update_map(self.detections_before_cut(kept), truths)
         probabilities = None if outputs.global_logits is None else outputs.global_logits.float().softmax(dim=1)

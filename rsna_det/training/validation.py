@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
@@ -29,12 +29,6 @@ class ValidationOutput:
     probabilities: Float[Tensor, "batch 3"] | None
 
 
-def finite_images(outputs: HeadOutputs, candidates: Candidates) -> Bool[Tensor, " batch"]:
-    """For which images all outputs of the network and all boxes made of them are finite."""
-    parts = [outputs.box_logits, candidates.boxes, outputs.global_logits]
-    return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
-
-
 class ValidationMetrics(nn.Module):
     """Losses, the challenge's score and the global head's accuracy and ROC-AUC, without Lightning.
 
@@ -53,9 +47,9 @@ class ValidationMetrics(nn.Module):
         self.opacity_share = MeanMetric()
         self.not_finite = SumMetric()
 
-    def update_outputs(self, outputs: HeadOutputs, candidates: Candidates) -> None:
+    def update_outputs(self, outputs: HeadOutputs, boxes: Float[Tensor, "batch boxes 4"]) -> None:
         """Count the images for which the network's outputs, or the boxes made of them, hold NaN or infinity."""
-        self.not_finite.update((~finite_images(outputs, candidates)).sum())
+        self.not_finite.update((~outputs.finite_images(boxes)).sum())
 
     def update_losses(self, losses: Losses, *, total: Float[Tensor, ""]) -> None:
         """Count a batch's losses.

@@ -9,7 +9,17 @@ from omegaconf import OmegaConf
 
 from rsna_det.config.command import Command
 from rsna_det.config.options import EvaluateOptions, PredictOptions
-from rsna_det.config.outputs import EVALUATE, MARKS, PREDICT, STUDY, TRAIN, check_free, command_of, write_record
+from rsna_det.config.outputs import (
+    EVALUATE,
+    MARKS,
+    PREDICT,
+    STUDY,
+    TRAIN,
+    UNKNOWN,
+    check_free,
+    command_of,
+    write_record,
+)
 from rsna_det.errors import InUseError
 from rsna_det.predict import folder as prediction
 from rsna_det.runs.folder import RunFolder
@@ -65,6 +75,35 @@ def test_a_record_that_cannot_be_read_is_that_of_another(text: str, tmp_path: Pa
     (tmp_path / ".hydra" / "config.yaml").write_text(text)
     with pytest.raises(InUseError, match="holds a training run of other options"):
         check_free(tmp_path, command=TRAIN, config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'hydra: {job: {name: "${oc.env:COMMAND}"}}',
+        'hydra: {job: {name: "${hydra:foo}"}}',
+        "hydra: [1]",
+        "hydra: {job: train}",
+        "hydra: {job: {name: [train]}}",
+        "hydra: {job: {name: some_tool}}",
+        "hydra: {}",
+        "a: [1",
+        "words",
+    ],
+)
+def test_a_record_of_hydra_is_read_as_data(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMAND", EVALUATE)
+    recorded(tmp_path, TRAIN)
+    (tmp_path / ".hydra" / "hydra.yaml").write_text(text)
+    assert command_of(tmp_path) == UNKNOWN
+    with pytest.raises(InUseError, match=rf"{tmp_path} holds what another program has written \(.*\.hydra\): choose"):
+        check_free(tmp_path, command=EVALUATE, config=CONFIG)
+
+
+def test_a_record_without_hydras_part_is_of_a_studys_run(tmp_path: Path) -> None:
+    recorded(tmp_path, TRAIN)
+    (tmp_path / ".hydra" / "hydra.yaml").unlink()
+    assert command_of(tmp_path) == TRAIN
 
 
 def test_half_a_record_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,4 +262,4 @@ def test_tables_of_no_image() -> None:
 
 def test_cells_of_markdown_hold_nothing_that_acts() -> None:
     table = markdown_table(pd.DataFrame({"variant": ["a|b", "<script>"], "map": [0.5, 1.0]}))
-    assert table.splitlines()[2:] == [r"| a\|b | 0.5000 |", "| &lt;script> | 1 |"]
+    assert table.splitlines()[2:] == [r"| a\|b | 0.5000 |", "| &lt;script&gt; | 1 |"]

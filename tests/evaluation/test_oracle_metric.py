@@ -276,3 +276,18 @@ def test_the_metric_equals_the_function_on_cut_detections() -> None:
         truths=[torch.tensor(truths).reshape(-1, 4) for _, _, truths in kept],
     )
     assert metric.compute().item() == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize("cuts", [[], [-0.1], [0.1, -0.1]])
+def test_impossible_cuts_are_named(cuts: list[float]) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the message is compared whole
+        ChallengeMAP(cuts=cuts)
+    assert str(caught.value) == f"expected one or more cuts of 0 or more, got {cuts}"
+
+
+def test_states_are_sums_over_devices_of_exact_counts() -> None:
+    metric = ChallengeMAP(cuts=[0.0, 0.5])
+    assert metric.score_sums.dtype == torch.float64
+    assert metric.image_counts.dtype == torch.long
+    summed = {name: reduce(torch.tensor([[1.0], [2.0]])) for name, reduce in metric._reductions.items()}
+    assert {name: value.tolist() for name, value in summed.items()} == {"score_sums": [3.0], "image_counts": [3.0]}

@@ -28,7 +28,7 @@ from rsna_det.runs.tracking import finish_tracking
 from rsna_det.runs.wandb_id import leave_id_to_original, run_id_of
 from rsna_det.training.callbacks import EpochSeed
 from tests.faults.killing import files_of
-from tests.short_runs import TRAINING_WARNINGS, environment, options_of, short_run
+from tests.short_runs import TRAINING_WARNINGS, environment, interruptible, options_of, short_run
 
 pytestmark = TRAINING_WARNINGS
 
@@ -45,7 +45,7 @@ def wait_for(there: Callable[[], object], process: subprocess.Popen[str]) -> Non
 
 def started(words: list[str], **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", *words],
+        interruptible("-m", *words),
         env=environment(**more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -26,6 +26,14 @@ def test_the_file_takes_its_place_once_it_is_whole(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_folder_in_its_place_is_to_be_moved(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").mkdir()
+    with pytest.raises(
+        StorageError, match=r"metrics\.csv could not be written .*: a folder lies where .*: move it away$"
+    ):
+        write_text(tmp_path / "metrics.csv", "a")
+
+
 def write_half(file: Path, error: BaseException, **options: str) -> None:
     """Fail in the middle."""
     with whole_file(file, **options) as partial:

@@ -33,5 +33,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"a\.json: there is no such file"):
         read_object(tmp_path / "a.json", remedy="")
     (tmp_path / "a.json").mkdir()
-    with pytest.raises(StorageError, match=r"a\.json cannot be read \(Is a directory\): check its permissions"):
+    with pytest.raises(
+        StorageError, match=r"a\.json cannot be read \(Is a directory\): a folder lies where the file belongs"
+    ):
         read_object(tmp_path / "a.json", remedy="")

@@ -35,3 +35,18 @@ def test_what_is_read_is_all_there() -> None:
         [sys.executable, "-m", "rsna_det.cli"], capture_output=True, text=True, check=True, env=environment()
     )
     assert done.stdout.rstrip().endswith("lists a command's options.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ended_by_system"),
+    [(["--help"], True), (["--cfg", "job"], True), (["--cfg=job"], True), ([], False), (["data.root=x"], False)],
+)
+def test_only_a_command_that_lists_is_ended_by_the_system(arguments: list[str], ended_by_system: bool) -> None:
+    """A process that works holds sockets, W&B's for one, whose end is no reason to die without a word."""
+    script = (
+        "import signal, sys; from rsna_det.config.console import set_up; set_up(); "
+        "print(signal.getsignal(signal.SIGPIPE) is signal.SIG_DFL)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+    assert done.stdout.strip() == str(ended_by_system)

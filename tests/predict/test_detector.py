@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian
 
 import rsna_det
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
 from rsna_det.config.options import PredictOptions
+from rsna_det.data.dicom.limits import ONE_GREY_LEVEL, Limits
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
 from rsna_det.errors import DataError, InvalidValueError, MissingFileError, ResourceError
 from rsna_det.evaluation.metric import challenge_map
@@ -230,6 +233,22 @@ def test_too_little_memory_is_explained(
         ResourceError, match=f"{place} has too little memory for a batch of 5 images at 64 px: lower batch_size"
     ):
         list(detector.predict(files))
+
+
+def test_a_doubt_about_the_pixels_can_be_accepted(checkpoints: list[Path], files: list[Path], tmp_path: Path) -> None:
+    """A radiograph of one grey level is a problem, unless it is wanted."""
+    path = tmp_path / "blank.dcm"
+    dataset = dcmread(files[0])
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.PixelData = b"\7" * (dataset.Rows * dataset.Columns)
+    dataset.save_as(path)
+    strict = Detector.from_checkpoints(checkpoints[:1], device="cpu")
+    with pytest.raises(DicomError, match="the same grey level, 7"):
+        strict(path)
+    accept = Limits(accept=frozenset([ONE_GREY_LEVEL]))
+    lenient = Detector.from_checkpoints(checkpoints[:1], device="cpu", limits=accept)
+    assert lenient(path).boxes.shape[1] == 4
+    assert [result.problem is None for result in lenient.predict([path])] == [True]
 
 
 def test_the_metric_takes_what_the_detector_gives(detector: Detector, files: list[Path]) -> None:

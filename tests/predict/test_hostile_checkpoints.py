@@ -15,9 +15,12 @@ import pytest
 import timm
 import torch
 
-from rsna_det.errors import DataError
+from rsna_det.errors import DataError, ResourceError
 from rsna_det.files.seal import seal
+from rsna_det.models.encoder import Encoder
+from rsna_det.models.retinanet import MultiTaskRetinaNet
 from rsna_det.predict.members import Member, load_model, read_member
+from rsna_det.runs.description import build_network
 from rsna_det.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from tests.checkpoints import module_of, write_checkpoint
 
@@ -178,6 +181,41 @@ class Fat:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return bytearray, (10**11,)
+
+
+SWIN = {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "weights": None, "normalise": True}
+SMALL = {"width": 16, "levels": [3, 4, 5], "dropout_global": 0.0, "dropout_box": 0.0, "global_head": True}
+
+
+def outlined(side: int, window: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """An encoder, and weights that fit it."""
+    encoder = SWIN | {"freeze_statistics": False, "options": {"img_size": [side, side], "window_size": window}}
+    with torch.device("meta"):
+        outline = MultiTaskRetinaNet(encoder=Encoder(**encoder), **SMALL).state_dict()
+    return encoder, {name: torch.zeros(value.shape, dtype=value.dtype) for name, value in outline.items()}
+
+
+def test_tables_that_no_checkpoint_holds_have_a_bound() -> None:
+    """Of windows of 64 x 64 positions, 25 GB beside 120 MB of weights."""
+    encoder, weights = outlined(4096, 64)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"its network would take \d\d\.\d GiB, expected up to 1\.\d GiB"):
+        build_network(encoder=encoder, model=SMALL, weights=weights)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20
+    encoder, weights = outlined(256, 8)
+    assert build_network(encoder=encoder, model=SMALL, weights=weights).state_dict().keys() == weights.keys()
+
+
+def test_too_little_memory_is_not_the_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, weights = outlined(256, 8)
+    for error in (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")):
+
+        def lacking(*, error: Exception = error, **_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("rsna_det.runs.description.Encoder", lacking)
+        with pytest.raises(ResourceError, match="this machine has too little memory for its network"):
+            build_network(encoder=encoder, model=SMALL, weights=weights)
 
 
 @pytest.mark.parametrize("hidden", [Command(), Fat(), Path("x"), {"a": [Command()]}, torch.nn.Linear(1, 1), slice(1)])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from rsna_det.errors import ConfigError, DataError, MissingFileError
+from rsna_det.errors import ConfigError, DataError, MissingFileError, StorageError
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.records import Result, write_record
+from rsna_det.training.epoch_table import EpochTable
 from tests.short_runs import options_of
 
 
@@ -72,6 +73,17 @@ def test_damaged_provenance_is_named(tmp_path: Path) -> None:
     folder.provenance_file.write_text('{"seed": 0}')
     with pytest.raises(DataError, match=r"provenance\.json is damaged \(it lacks configuration; .*it lacks starts"):
         folder.provenance()
+
+
+def test_a_folder_in_a_files_place_is_named_with_the_remedy(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for path in (run.metrics_file, run.provenance_file, run.result_file):
+        path.mkdir()
+    readers = {"metrics": lambda: EpochTable(path=str(run.metrics_file)), "result": run.result}
+    for name, read in {**readers, "provenance": run.provenance}.items():
+        expected = rf"{name}\.\w+ cannot be read \(Is a directory\): a folder lies where the file belongs: move it away"
+        with pytest.raises(StorageError, match=expected):
+            read()
 
 
 def test_metrics_are_checked(tmp_path: Path) -> None:

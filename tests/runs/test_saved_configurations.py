@@ -1,5 +1,6 @@
 """A run folder's configuration is a stranger's until its owner says otherwise: nothing in it runs, or is looked up."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,14 +10,18 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from torch import nn
 
-from rsna_det.config.compose import CONF
-from rsna_det.config.saved import own_targets, plain_values, read_saved
+from rsna_det.config.compose import CONF, compose_config
+from rsna_det.config.saved import own_targets, plain_values, read_saved, refused
 from rsna_det.config.targets import MOVED
+from rsna_det.data.synthetic.writing import write_synthetic
 from rsna_det.errors import ConfigError
+from rsna_det.models.weights import create_backbone
 from rsna_det.runs.agreement import common_settings
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.resume import saved_run
+from rsna_det.runs.session import build_module
 from tests.evaluate.test_runs import evaluated
 from tests.short_runs import options_of
 
@@ -47,6 +52,15 @@ def change(run: RunFolder, key: str, value: object) -> None:
     run.composed_config.write_text(OmegaConf.to_yaml(config))
 
 
+DRAWN = (
+    "data=synthetic",
+    "data.num_images=12",
+    "data.source_side=32",
+    "data.image_size=64",
+    "encoder=tiny",
+    "logger=csv",
+)
+
 FOREIGN: dict[str, tuple[str, Any]] = {
     "another network": ("model._target_", "stranger.Own"),
     "a command": ("decoding._target_", "os.system"),
@@ -68,6 +82,15 @@ FOREIGN: dict[str, tuple[str, Any]] = {
     "a folder above": ("callbacks.predictions.folder", "${run_dir}/../../etc"),
     "a logger's file": ("logger.csv.path", "~/.profile"),
     "Lightning's folder": ("trainer.default_root_dir", "/elsewhere"),
+    "a checkpoint's name": ("callbacks.last.filename", "../../PWNED"),
+    "attributes in a name": ("callbacks.last.filename", "PWNED{epoch.__class__.__mro__}"),
+    "a long format in a name": ("callbacks.last.filename", "{epoch:>999999999}"),
+    "a folder by another name": ("callbacks.more", {"where": "/elsewhere"}),
+    "a project that is a folder": ("logger.wandb.project", "../../x"),
+    "a logger among the losses": ("loss.run_dir", "/elsewhere"),
+    "a server": ("logger.wandb.mode", "online"),
+    "weights of another part": ("model.pretrained", True),
+    "arguments that name files": ("encoder.options", {"checkpoint_path": "weights.bin"}),
 }
 
 
@@ -77,11 +100,11 @@ def test_resume_refuses_what_conf_does_not_have(name: str, run: RunFolder, tmp_p
     change(run, key, value)
     with pytest.raises(
         ConfigError, match=r"config\.yaml: .*A configuration of a stranger is code.*say it again, `"
-    ) as refused:
+    ) as error:
         saved_run([f"resume={run}"])
-    assert f"resume={run} " in str(refused.value)
-    assert key in str(refused.value)
-    assert "a secret" not in str(refused.value)
+    assert f"resume={run} " in str(error.value)
+    assert key in str(error.value)
+    assert "a secret" not in str(error.value)
     assert not (tmp_path / "ran").exists()
 
 
@@ -115,6 +138,71 @@ def test_another_value_is_still_no_confirmation(run: RunFolder, tmp_path: Path) 
 def test_the_command_line_is_the_users_own(run: RunFolder) -> None:
     options = saved_run([f"resume={run}", "+trainer.callbacks={_target_: stranger.Own}", "trainer.log_every_n_steps=5"])
     assert options.trainer["log_every_n_steps"] == 5
+
+
+def test_somebody_elses_account_is_named_once_it_is_sent_to(run: RunFolder) -> None:
+    change(run, "logger.wandb", {"_target_": "rsna_det.runs.tracking.wandb_logger", "mode": "offline", "entity": "eve"})
+    assert not refused(run.config(), confirmed=())
+    change(run, "logger.wandb.mode", "online")
+    assert list(refused(run.config(), confirmed=["logger.wandb.mode"])) == ["logger.wandb.entity"]
+    assert not refused(run.config(), confirmed=["logger.wandb.mode", "logger.wandb.entity"])
+    # A report that only builds its network sends nothing.
+    assert not refused(run.config(), confirmed=(), trained=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["best", "epoch_{epoch:02d}", "{epoch}-{step}", "{epoch}_{val/map_best:.3f}", "run 1+2=3", None]
+)
+def test_plain_names_of_checkpoints_stay(name: str | None, run: RunFolder) -> None:
+    change(run, "callbacks.best.filename", name)
+    assert saved_run([f"resume={run}"]).callbacks["best"]["filename"] == name  # type: ignore[index]
+
+
+@pytest.mark.parametrize("first", [["encoder.pretrained=true"], ["encoder.weights=/data/weights.pth"]])
+def test_a_run_that_goes_on_needs_no_first_weights(
+    first: list[str], synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    options_of(synthetic_root, folder.path, *first, "paths.cache=/scratch", "study=null")
+    folder.checkpoints.mkdir()
+    folder.last_checkpoint.touch()
+    options = saved_run([f"resume={folder}"])
+    assert (options.encoder["pretrained"], options.encoder["weights"]) != (False, None)
+    built: dict[str, Any] = {}
+
+    def create(**given: Any) -> nn.Module:
+        built.update(given)
+        return create_backbone(**given)
+
+    monkeypatch.setattr("rsna_det.models.encoder.create_backbone", create)
+    build_module(options, resumed=True)
+    assert (built["pretrained"], built["weights"]) == (False, None)
+
+
+@pytest.mark.parametrize("key", ["data.root", "paths.synthetic"])
+def test_resuming_draws_nothing(key: str, tmp_path: Path) -> None:
+    folder, elsewhere = RunFolder(tmp_path / "run"), tmp_path / "elsewhere"
+    words = [*DRAWN, f"{key}={elsewhere}"]
+    config = compose_config("train", words)
+    folder.save_config(config, words)
+    folder.checkpoints.mkdir()
+    folder.last_checkpoint.touch()
+    with pytest.raises(ConfigError, match=rf"data\.root is {elsewhere}, where .*say so, `.* '?data\.root=") as error:
+        saved_run([f"resume={folder}"])
+    assert not elsewhere.exists()
+    again = str(error.value).rpartition(f"resume={folder} ")[2].rstrip("`")
+    assert saved_run([f"resume={folder}", *shlex.split(again)]).data["root"] == str(elsewhere)
+    assert saved_run([f"resume={folder}", f"{key}={elsewhere}"]).data["root"] == str(elsewhere)
+    write_synthetic(root=elsewhere, num_images=12, side=32, seed=0)
+    assert saved_run([f"resume={folder}"]).data["root"] == str(elsewhere)
+
+
+def test_a_saved_number_is_refused_as_a_value(run: RunFolder) -> None:
+    change(run, "decoding.max_candidates", 10**13)
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: decoding\.max_candidates is 10000000000000: expected a whole"
+    ):
+        saved_run([f"resume={run}"])
 
 
 def test_what_conf_names_is_the_list() -> None:

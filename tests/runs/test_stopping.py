@@ -148,7 +148,8 @@ def test_lightnings_profiler_and_its_early_end_are_seen(
 ) -> None:
     quieten_lightning()
     caplog.set_level(logging.INFO)
-    run(options_of(synthetic_root, tmp_path / "run", "+trainer.profiler=simple", "+trainer.max_time=00:00:00:00"))
+    ends_soon = ["+trainer.profiler=simple", "+trainer.max_time={seconds: 1}", "trainer.max_epochs=100"]
+    run(options_of(synthetic_root, tmp_path / "run", *ends_soon))
     assert "FIT Profiler Report" in caplog.text
     assert "Time limit reached" in caplog.text
     assert "GPU available" not in caplog.text

@@ -75,9 +75,15 @@ def test_a_run_that_ends_within_an_epoch_validates_the_weights_it_ends_with(
     assert schedule["total_steps"] == schedule["last_epoch"] == 7
 
 
-def test_an_epoch_without_validation_has_no_scores_of_another(synthetic_root: Path, tmp_path: Path) -> None:
-    run(options_of(synthetic_root, tmp_path, "trainer.max_epochs=3", "+trainer.check_val_every_n_epoch=2"))
+def test_an_epoch_without_validation_has_no_scores_of_another(
+    synthetic_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="rsna_det"):
+        run(options_of(synthetic_root, tmp_path, "trainer.max_epochs=3", "+trainer.check_val_every_n_epoch=2"))
     metrics = pd.read_csv(tmp_path / "metrics.csv")
+    assert all((tmp_path / "checkpoints" / f"epoch_0{epoch}.ckpt").is_file() for epoch in range(3))
+    lines = [line for line in caplog.messages if line.startswith("epoch ")]
+    assert ["val/loss" in line for line in lines] == [False, True, False]
     assert metrics["val/map"].isna().tolist() == [True, False, True]
     assert metrics["val/loss"].isna().tolist() == [True, False, True]
     assert not metrics["train/loss"].isna().any()

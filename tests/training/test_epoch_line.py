@@ -31,6 +31,21 @@ def trainer(epoch: int, best: float, *, bar: object = None) -> Mock:
     )
 
 
+def ended(lines: EpochLine, epoch: Mock, *, validates: bool = True) -> None:
+    """An epoch with its validation, or without."""
+    if validates:
+        lines.on_validation_epoch_start(epoch, MODULE)
+    lines.on_train_epoch_end(epoch, MODULE)
+
+
+def test_an_epoch_without_validation_repeats_no_scores(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    lines = EpochLine()
+    ended(lines, trainer(0, 0.25))
+    ended(lines, trainer(1, 0.25), validates=False)
+    assert caplog.messages[-1] == "epoch 2 of 4: train/loss 1.5000, best so far 0.2500 in epoch 1"
+
+
 def test_losses_scores_the_best_so_far_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -39,9 +54,9 @@ def test_losses_scores_the_best_so_far_and_the_time_left(
     monkeypatch.setattr("rsna_det.training.epoch_line.time.perf_counter", lambda: next(clock))
     lines = EpochLine()
     lines.on_train_start(trainer(0, 0.0), MODULE)
-    lines.on_train_epoch_end(trainer(0, 0.25), MODULE)
-    lines.on_train_epoch_end(trainer(1, 0.125), MODULE)
-    lines.on_train_epoch_end(trainer(3, 0.5), MODULE)
+    ended(lines, trainer(0, 0.25))
+    ended(lines, trainer(1, 0.125))
+    ended(lines, trainer(3, 0.5))
     assert [record.getMessage() for record in caplog.records] == [
         line(1, 0.125, 0.25, "best so far 0.2500 in epoch 1, about 5 min left"),
         line(2, 0.0625, 0.125, "best so far 0.2500 in epoch 1, about 3 min left"),
@@ -52,9 +67,9 @@ def test_losses_scores_the_best_so_far_and_the_time_left(
 def test_a_resumed_run_knows_the_best_of_before(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     first, second = EpochLine(), EpochLine()
-    first.on_train_epoch_end(trainer(0, 0.25), MODULE)
+    ended(first, trainer(0, 0.25))
     second.load_state_dict(first.state_dict())
-    second.on_train_epoch_end(trainer(3, 0.125), MODULE)
+    ended(second, trainer(3, 0.125))
     assert "best so far 0.2500 in epoch 1" in caplog.messages[-1]
 
 
@@ -65,5 +80,5 @@ def test_a_progress_bar_on_a_terminal_says_it_already(
     caplog.set_level(logging.INFO)
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, SimpleNamespace(isatty=lambda: terminal))
-    EpochLine().on_train_epoch_end(trainer(3, 0.25, bar=SimpleNamespace(is_enabled=True)), MODULE)
+    ended(EpochLine(), trainer(3, 0.25, bar=SimpleNamespace(is_enabled=True)))
     assert len(caplog.records) == lines

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rsna_det.errors import InvalidValueError
 from rsna_det.structures import AnchorTargets, DenseDeltas, HeadOutputs, Losses
 from rsna_det.training.losses import MultiTaskLoss, image_losses
 from tests.oracles import losses as oracle
@@ -210,3 +211,11 @@ def test_total_is_the_weighted_sum_of_batch_means() -> None:
 def test_weight_zero_removes_a_term() -> None:
     losses = Losses(box_class=torch.tensor([1.0]), box_regression=torch.tensor([2.0]), global_class=torch.tensor([4.0]))
     assert MultiTaskLoss(box_class=1.0, box_regression=1.0, global_class=0.0)(losses).item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("weights", [(-1.0, 1.0, 1.0), (1.0, -0.1, 0.0), (0.0, 0.0, 0.0)])
+def test_weights_that_cannot_be_are_named(weights: tuple[float, float, float]) -> None:
+    names = dict(zip(("box_class", "box_regression", "global_class"), weights, strict=True))
+    with pytest.raises(InvalidValueError) as caught:
+        MultiTaskLoss(**names)
+    assert str(caught.value) == f"loss weights must be 0 or more and not all 0, got {names}"

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs, Losses
-from rsna_det.training.validation import ValidationMetrics, finite_images
+from rsna_det.structures import DenseDeltas, Detections, HeadOutputs, Losses
+from rsna_det.training.validation import ValidationMetrics
 
 BOX = torch.tensor([[10.0, 10, 20, 20]])
 
@@ -74,37 +74,28 @@ def outputs(**changed: torch.Tensor | None) -> HeadOutputs:
     return HeadOutputs(**(usual | changed), box_deltas=deltas, feature_sizes=((2, 2),))  # type: ignore[arg-type]
 
 
-def boxes(values: torch.Tensor | None = None) -> Candidates:
-    """Two candidates of each of the images."""
-    return Candidates(
-        boxes=torch.zeros(3, 2, 4) if values is None else values,
-        scores=torch.zeros(3, 2),
-        mask=torch.ones(3, 2, dtype=torch.bool),
-        counts_before_cap=torch.full((3,), 2),
-    )
+BOXES = torch.zeros(3, 2, 4)
+"""Two of each of the images."""
 
 
 @pytest.mark.parametrize("part", ["box_logits", "boxes", "global_logits"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_one_bad_number_anywhere_marks_its_image(part: str, bad: float) -> None:
-    changed = (boxes().boxes if part == "boxes" else getattr(outputs(), part)).clone()
+    changed = (BOXES if part == "boxes" else getattr(outputs(), part)).clone()
     changed[1].view(-1)[-1] = bad
-    found = (
-        finite_images(outputs(), boxes(changed))
-        if part == "boxes"
-        else finite_images(outputs(**{part: changed}), boxes())
-    )
+    bad_outputs, its_boxes = (outputs(), changed) if part == "boxes" else (outputs(**{part: changed}), BOXES)
+    found = bad_outputs.finite_images(its_boxes)
     assert found.tolist() == [True, False, True]
-    assert finite_images(outputs(global_logits=None), boxes()).tolist() == [True, True, True]
+    assert outputs(global_logits=None).finite_images(BOXES).tolist() == [True, True, True]
 
 
 def test_scores_of_outputs_that_are_not_finite_are_no_numbers() -> None:
     metrics = counted()
-    metrics.update_outputs(outputs(), boxes())
+    metrics.update_outputs(outputs(), BOXES)
     assert metrics.compute()["map"].item() == 1.0
     broken = counted()
-    broken.update_outputs(outputs(box_logits=torch.full((3, 4, 1), math.nan)), boxes())
-    broken.update_outputs(outputs(), boxes())
+    broken.update_outputs(outputs(box_logits=torch.full((3, 4, 1), math.nan)), BOXES)
+    broken.update_outputs(outputs(), BOXES)
     values = broken.compute()
     assert broken.images_not_finite == 3
     assert all(values[name].isnan() for name in ("map", "map_best", "cut_best"))

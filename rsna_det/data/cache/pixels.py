@@ -118,7 +118,7 @@ class PixelCache(PixelSource):
     @cached_property
     def _pixels(self) -> UInt8[np.ndarray, "images side side"]:
         expected = header(num_images=len(self._rows), side=self.side)
-        with readable(self.file, missing="the cache was removed: run `python -m rsna_det.prepare` again"):
+        with readable(self.file, missing=f"the cache was removed: {PREPARE_AGAIN}"):
             with self.file.open("rb") as stream:
                 found = stream.read(len(expected))
             size = cache_bytes(num_images=len(self._rows), side=self.side)

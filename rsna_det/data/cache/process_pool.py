@@ -122,7 +122,7 @@ class ProcessPool(Executor):
 def _block_interrupts() -> None:
     """Processes that this thread starts do not see Ctrl-C, which reaches the whole group, not even as they start."""
     if hasattr(signal, "pthread_sigmask"):
-        # Whoever starts multiprocessing's tracker has its signals unblocked: not after this.
+        # Starting multiprocessing's tracker unblocks signals, so it is started first.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 

@@ -2,12 +2,12 @@
 
 import logging
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsna_det.data.dicom.kinds import SUFFIXES, Kind, kind_of
 from rsna_det.errors import MissingFileError
 from rsna_det.files.names import shown
 from rsna_det.files.paths import matching_paths, place_of
@@ -15,14 +15,7 @@ from rsna_det.files.walking import walk
 
 log = logging.getLogger(__name__)
 
-# A file without one of these has its whole name as id: a name such as 1.2.840.113619 has dots but no suffix.
-_SUFFIXES = (".dcm", ".dicom", ".ima")
-_MAGIC = b"DICM"
-_MAGIC_AT = 128
-# A data set without preamble: the first elements of group 2 or 8, with their representation or their length.
-_BARE = re.compile(rb"[\x02\x08]\0[\0-\x20]\0(?:[A-Z]{2}|[\0-\x40]\0)|\0[\x02\x08]\0[\0-\x20][A-Z]{2}", re.DOTALL)
-# The table of contents of a disc: a DICOM file without an image.
-_CONTENTS = "DICOMDIR"
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +27,8 @@ class _Found:
 
     @property
     def stem(self) -> str:
-        name = self.relative.name
-        return self.relative.stem if self.relative.suffix.lower() in _SUFFIXES else name
+        # Without one of the suffixes the whole name counts: one such as 1.2.840.113619 has dots but no suffix.
+        return self.relative.stem if self.relative.suffix.lower() in SUFFIXES else self.relative.name
 
 
 def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
@@ -43,8 +36,10 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
 
     Folders are searched to any depth, and through links, each folder once. Of their files, and of those that a glob
     matches, the ones with a DICOM suffix or DICOM's mark after the preamble are taken, those that begin like a data
-    set, and what cannot be opened: links to nothing, and folders that cannot be listed. Others are left out with a
-    warning, hidden ones without. A file that is named itself is always taken. Two names of one file are two images.
+    set, and what may be a damaged radiograph: links to nothing, folders that cannot be listed, and files without suffix
+    that are empty or hold no text. Others are left out with a warning. Hidden files and folders and a disc's tables of
+    contents (``DICOMDIR``) are left out, and the log says so. A file that is named itself is always taken. Two names of
+    one file are two images.
 
     The id is the file's stem; if two share one, it is the path below the folder with ``_`` for separators, and a
     warning says so. Characters other than letters, digits, ``.``, ``_`` and ``-`` become ``_``, since ids name files
@@ -57,60 +52,54 @@ def find_radiographs(places: str | Sequence[str]) -> dict[str, Path]:
         MissingFileError: a place matches nothing, or holds no DICOM file.
     """
     found: dict[Path, _Found] = {}
-    others: dict[Path, Path] = {}
+    left_out: dict[Kind, dict[Path, Path]] = {"hidden": {}, "contents": {}, "other": {}}
     for place in [places] if isinstance(places, str) else places:
-        itself = Path(place).expanduser()
-        paths = [p for p in matching_paths(place, option="images") if p == itself or not _is_passed_over(p.name)]
-        files = [file for path in paths for file in _files(path)]
-        taken = {file: None for file in files if file.path == itself or _is_dicom(file.path)}
+        itself, taken = Path(place).expanduser(), 0
+        for file in (file for path in matching_paths(place, option="images") for file in _files(path, itself)):
+            kind = "radiograph" if file.path == itself else kind_of(file.path)
+            if kind == "radiograph":
+                taken += 1
+                found.setdefault(place_of(file.path), file)
+            else:
+                left_out[kind][place_of(file.path)] = file.path
         if not taken:
             raise MissingFileError(f"images={shown(place)}: no DICOM file is in it; is it the right folder?")
-        for file in taken:
-            found.setdefault(place_of(file.path), file)
-        others |= {place_of(file.path): file.path for file in files if file not in taken}
-    _warn_of_others([path for place, path in others.items() if place not in found])
+    for kind, files in left_out.items():
+        _tell(kind, [path for place, path in files.items() if place not in found])
     return dict(sorted(_with_ids(sorted(found.values(), key=lambda file: str(file.path)))))
 
 
-def _files(path: Path) -> Iterator[_Found]:
-    """The file, or the folder's files except hidden ones and tables of contents; and folders that cannot be listed."""
-    if not path.is_dir():
+def _files(path: Path, itself: Path) -> Iterator[_Found]:
+    """The file, or the folder's files; and folders that cannot be listed, or are hidden, which are not entered."""
+    if not path.is_dir() or (path != itself and _is_hidden(path.name)):
         yield _Found(path=path, relative=Path(path.name))
         return
-    for folder in walk(path, enters=lambda name: not _is_passed_over(name)):
+    for folder in walk(path, enters=lambda name: not _is_hidden(name)):
         if folder.same_as is not None:
             log.warning("%s leads to %s, whose files are taken once", shown(folder.path), shown(folder.same_as))
         if folder.error is not None:
             # Reading it says what is wrong: what may lie in it must not be lost without a word.
             yield _Found(path=folder.path, relative=Path(path.absolute().name) / folder.path.relative_to(path))
-        for name in folder.files:
-            if not _is_passed_over(name):
-                file = folder.path / name
-                yield _Found(path=file, relative=file.relative_to(path))
+        for name in (*folder.files, *folder.passed_over):
+            file = folder.path / name
+            yield _Found(path=file, relative=file.relative_to(path))
 
 
-def _is_passed_over(name: str) -> bool:
-    return name.startswith(".") or name == _CONTENTS
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
-def _warn_of_others(files: Sequence[Path]) -> None:
-    if files:
-        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), shown(files[0]))
-
-
-def _is_dicom(file: Path) -> bool:
-    if file.suffix.lower() in _SUFFIXES:
-        return True
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            # A folder is here because it cannot be listed. To open a pipe would wait for ever.
-            return file.is_dir()
-        with file.open("rb") as stream:
-            start = stream.read(_MAGIC_AT + len(_MAGIC))
-            return start[_MAGIC_AT:] == _MAGIC or _BARE.match(start) is not None
-    except OSError:
-        # It may be a radiograph: reading it says what is wrong.
-        return True
+def _tell(kind: Kind, files: Sequence[Path]) -> None:
+    """How many files are left out, and the names of the first."""
+    if not files:
+        return
+    first = ", ".join(shown(path) for path in files[:_SHOWN])
+    if kind == "hidden":
+        log.info("%d hidden files and folders are left out (the first: %s)", len(files), first)
+    elif kind == "contents":
+        log.info("%d tables of contents hold no image and are left out (the first: %s)", len(files), first)
+    else:
+        log.warning("%d files are not DICOM files and are left out (the first: %s)", len(files), first)
 
 
 def _with_ids(files: Sequence[_Found]) -> Iterator[tuple[str, Path]]:

@@ -13,6 +13,7 @@ from rsna_det.errors import DataError
 
 _BYTE = 8
 _WORD = 2**16
+_WINDOW = ("WindowCenter", "WindowWidth")
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -91,6 +92,7 @@ def display_of(header: Dataset) -> Display:
 
 
 def _modality(header: Dataset) -> LookUpTable | tuple[float, float] | None:
+    """The modality LUT, or the rescale: of the two, which no file should have together, viewers follow the LUT."""
     if header.get("ModalityLUTSequence"):
         return _table(header.ModalityLUTSequence[0], header)
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
@@ -108,8 +110,12 @@ def _voi(header: Dataset) -> LookUpTable | Window | None:
     """The first VOI LUT or window."""
     if header.get("VOILUTSequence"):
         return _table(header.VOILUTSequence[0], header)
-    if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
+    missing = [name for name in _WINDOW if header.get(name) is None]
+    if len(missing) == len(_WINDOW):
         return None
+    if missing:
+        (given,) = (name for name in _WINDOW if name not in missing)
+        raise DisplayError(f"{given} without {missing[0]}; expected both, or neither")
     centre, width = float(_first(header.WindowCenter)), float(_first(header.WindowWidth))
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
     if function not in _FUNCTIONS:

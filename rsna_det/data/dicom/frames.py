@@ -2,15 +2,14 @@
 
 pydicom takes uncompressed and RLE data apart. Of compressed ones it would believe the header; here the codestream's own
 size, components and precision are compared with it first. libjpeg fills in what a damaged JPEG lacks and only warns:
-simplejpeg turns these warnings into errors. OpenJPEG, as Pillow builds it, is strict itself.
+simplejpeg turns these warnings into errors. OpenJPEG refuses data that break off inside a tile, but not a codestream
+without a tile: that all are there is checked first.
 """
 
 import io
-import logging
 import re
 import struct
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
@@ -31,7 +30,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from rsna_det.data.dicom.jpeg_markers import read_header
+from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
+from rsna_det.data.dicom.jpeg_markers import Codestream, read_header
 from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.rle_rows import check_rows
 
@@ -41,9 +41,6 @@ _JPEG2000 = (JPEG2000, JPEG2000Lossless)
 READABLE = (*_NATIVE, RLELossless, *_JPEG, *_JPEG2000)
 """Transfer syntaxes that can be decoded."""
 
-# pydicom logs the traceback of every frame that it cannot decode, besides raising it.
-logging.getLogger("pydicom.pixels").setLevel(logging.CRITICAL)
-
 # pydicom would mask by BitsStored alone, which HighBit may contradict.
 _AS_STORED = {"correct_unused_bits": False}
 _JPEG_START = b"\xff\xd8\xff"
@@ -52,17 +49,6 @@ _JPEG2000_START = b"\xff\x4f\xff\x51"
 _RLE_HEADER = 64 + 15
 # pydicom's words for RLE segments that are longer than the image.
 _EXCESS = re.compile(r"RLE segment .* (\d+) vs\. (\d+) bytes")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Codestream:
-    """What a compressed frame says of itself."""
-
-    height: int
-    width: int
-    components: int
-    bits: int
-    signed: bool = False
 
 
 def decode_frame(dataset: Dataset, syntax: UID) -> Integer[np.ndarray, "height width *channels"]:
@@ -148,7 +134,7 @@ def _longest_wrapper(start: bytes) -> int:
 
 def _jpeg(frame: bytes, dataset: Dataset) -> np.ndarray:
     header = read_header(frame)
-    _check(_Codestream(**vars(header)), dataset)
+    _check(header, dataset)
     grey = header.components == 1
     pixels: np.ndarray = simplejpeg.decode_jpeg(frame, colorspace="GRAY" if grey else "RGB", strict=True)
     if grey:
@@ -163,6 +149,7 @@ def _jpeg(frame: bytes, dataset: Dataset) -> np.ndarray:
 def _jpeg2000(frame: bytes, dataset: Dataset) -> np.ndarray:
     codestream = _size_of_jpeg2000(frame)
     _check(codestream, dataset)
+    check_tiles(frame)
     with Image.open(io.BytesIO(frame), formats=("JPEG2000",)) as image:
         words = np.asarray(image)
     # Pillow scales to all bits of its type, and makes signed values unsigned.
@@ -170,7 +157,7 @@ def _jpeg2000(frame: bytes, dataset: Dataset) -> np.ndarray:
     return words.astype(np.int32) - (1 << (codestream.bits - 1)) if codestream.signed else words
 
 
-def _size_of_jpeg2000(frame: bytes) -> _Codestream:
+def _size_of_jpeg2000(frame: bytes) -> Codestream:
     """From the SIZ marker segment (ISO/IEC 15444-1, A.5.1)."""
     right, bottom, left, top = struct.unpack_from(">4I", frame, 8)
     (components,) = struct.unpack_from(">H", frame, 40)
@@ -178,12 +165,12 @@ def _size_of_jpeg2000(frame: bytes) -> _Codestream:
     if len(depths) != 1:
         raise FrameError(f"a JPEG 2000 frame of {components} components with {len(depths)} kinds of values")
     depth = depths.pop()
-    return _Codestream(
+    return Codestream(
         height=bottom - top, width=right - left, components=components, bits=(depth & 0x7F) + 1, signed=depth > 0x7F
     )
 
 
-def _check(frame: _Codestream, dataset: Dataset) -> None:
+def _check(frame: Codestream, dataset: Dataset) -> None:
     """Compare a codestream with the header.
 
     More bits than are stored are allowed: overlays lie there.

@@ -7,8 +7,9 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from rsna_det.data.dicom.frames import READABLE
-from rsna_det.data.dicom.limits import PRESENTATION_LUT_SHAPE, Limits
+from rsna_det.data.dicom.limits import Limits
 from rsna_det.data.dicom.opening import syntax_of
+from rsna_det.data.dicom.presentation import PRESENTATION_TAGS, check_presentation
 from rsna_det.data.dicom.problems import READ_ERRORS, dicom_error, error_of
 
 SIZE_TAGS = ("Rows", "Columns")
@@ -17,7 +18,6 @@ _OPTIONAL_TAGS = (
     "NumberOfFrames",
     "PlanarConfiguration",
     "HighBit",
-    "PresentationLUTShape",
     "ModalityLUTSequence",
     "RescaleSlope",
     "RescaleIntercept",
@@ -31,10 +31,10 @@ _OPTIONAL_TAGS = (
     "ExtendedOffsetTableLengths",
     "PixelData",
 )
-TAGS = (*SIZE_TAGS, *_FORMAT_TAGS, *_OPTIONAL_TAGS)
+TAGS = (*SIZE_TAGS, *_FORMAT_TAGS, *_OPTIONAL_TAGS, *PRESENTATION_TAGS)
 """What is read of a file."""
 
-_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+_GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +86,17 @@ def check_format(path: Path, dataset: Dataset, limits: Limits) -> Format:
         found = f"{frames} frames; expected a single radiograph"
         raise dicom_error(path, found, "export one frame as a file of its own")
     _check_colours(path, dataset)
-    _check_shape(path, dataset, limits)
+    check_presentation(path, dataset, limits)
     return _format(path, dataset)
 
 
 def _check_colours(path: Path, dataset: Dataset) -> None:
     photometric = str(dataset.PhotometricInterpretation)
-    grey = dataset.SamplesPerPixel == 1 and photometric in _SHAPES
+    grey = dataset.SamplesPerPixel == 1 and photometric in _GREY
     colour = dataset.SamplesPerPixel == 3 and photometric.startswith(("RGB", "YBR"))
     if not grey and not colour:
         found = f"{photometric} with {dataset.SamplesPerPixel} samples a pixel; expected MONOCHROME1 or MONOCHROME2"
         raise dicom_error(path, found, "export it in grey")
-
-
-def _check_shape(path: Path, dataset: Dataset, limits: Limits) -> None:
-    """PresentationLUTShape says once more whether small values are bright (PS3.3, C.8.11.3.1.2)."""
-    photometric, shape = str(dataset.PhotometricInterpretation), str(dataset.get("PresentationLUTShape") or "").upper()
-    expected = _SHAPES.get(photometric)
-    if shape in _SHAPES.values() and expected not in (None, shape) and PRESENTATION_LUT_SHAPE not in limits.accept:
-        found = f"PresentationLUTShape {shape} contradicts {photometric}, so that black and white may be exchanged"
-        remedy = f"correct one of them, or follow {photometric} with `reading.accept=[{PRESENTATION_LUT_SHAPE}]`"
-        raise dicom_error(path, found, remedy)
 
 
 def _format(path: Path, dataset: Dataset) -> Format:

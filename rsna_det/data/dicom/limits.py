@@ -11,7 +11,7 @@ Doubt: TypeAlias = Literal["one_grey_level", "presentation_lut_shape"]
 ONE_GREY_LEVEL: Doubt = "one_grey_level"
 """The radiograph would leave with a single grey level."""
 PRESENTATION_LUT_SHAPE: Doubt = "presentation_lut_shape"
-"""PresentationLUTShape says the opposite of PhotometricInterpretation, which is followed if this is accepted."""
+"""PresentationLUTShape or PresentationLUTSequence says other than PhotometricInterpretation, which is then followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Limits:
     Attributes:
         max_pixels: of the square around the image, times samples and frames. The largest chest radiographs
             have about 5,000 on their longer side; the network's square is made from the square around them.
-        max_bytes: of the file, and of what a deflated one inflates to.
+        max_bytes: of the file, and of what a deflated one inflates to. The pixels that ``max_pixels`` allows take half
+            of it at most.
         accept: doubts that are no errors.
 
     Raises:
@@ -29,7 +30,7 @@ class Limits:
     """
 
     max_pixels: int = 2**26
-    max_bytes: int = 2**30
+    max_bytes: int = 2**28
     accept: frozenset[Doubt] = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:

@@ -5,15 +5,17 @@ import logging
 import os
 import stat
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -22,17 +24,18 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from rsna_det.data.dicom.kinds import MAGIC, MAGIC_AT
 from rsna_det.data.dicom.limits import Limits
 from rsna_det.data.dicom.problems import dicom_error
 from rsna_det.files.names import shown
 
 log = logging.getLogger(__name__)
 
-_MAGIC_AT, _MAGIC = 128, b"DICM"
-_START = _MAGIC_AT + len(_MAGIC)
+_START = MAGIC_AT + len(MAGIC)
 _META_GROUP = 2
-_BEGINNING = 4096
+_SYNTAX = Tag("TransferSyntaxUID")
 _SMALL = 2**16
+_PIECE = 2**20
 _ITEM = b"\xfe\xff\x00\xe0"
 
 
@@ -82,7 +85,7 @@ def has_mark(stream: io.BufferedIOBase) -> bool:
     stream.seek(0)
     start = stream.read(_START)
     stream.seek(0)
-    return start[_MAGIC_AT:] == _MAGIC
+    return start[MAGIC_AT:] == MAGIC
 
 
 def inflated(path: Path, stream: io.BufferedIOBase, limits: Limits) -> io.BufferedIOBase:
@@ -94,29 +97,22 @@ def inflated(path: Path, stream: io.BufferedIOBase, limits: Limits) -> io.Buffer
         DicomError: more than the limit comes out, or the stream breaks off.
         zlib.error: the stream is damaged.
     """
-    beginning = stream.read(_BEGINNING)
-    stream.seek(0)
-    if DeflatedExplicitVRLittleEndian.encode() not in beginning:
-        return stream
-    if beginning[_MAGIC_AT:_START] == _MAGIC:
-        stream.seek(_START)
-    meta = _file_meta(stream)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    begin = _START if has_mark(stream) else 0
+    deflated_at = _deflated_at(stream, begin)
+    if deflated_at is None:
         stream.seek(0)
         return stream
-    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    content = decompressor.decompress(stream.read(), limits.max_bytes)
-    if decompressor.unconsumed_tail:
-        found = f"its data set inflates to more than {limits.max_bytes} bytes"
-        raise dicom_error(path, found, "raise reading.max_bytes if it is a radiograph")
-    if not decompressor.eof:
-        raise dicom_error(path, "its deflated data break off", "fetch the file again")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    whole = DicomBytesIO()
-    whole.write(bytes(_MAGIC_AT) + _MAGIC)
-    write_file_meta_info(whole, meta, enforce_standard=False)
-    whole.write(content)
-    return io.BytesIO(whole.getvalue())
+    whole = _beginning()
+    stream.seek(deflated_at)
+    total = 0
+    for piece in _pieces(path, stream):
+        total += len(piece)
+        if total > limits.max_bytes:
+            found = f"its data set inflates to more than {limits.max_bytes} bytes"
+            raise dicom_error(path, found, "raise reading.max_bytes if it is a radiograph")
+        whole.write(piece)
+    whole.seek(0)
+    return whole
 
 
 def syntax_of(path: Path, dataset: Dataset) -> UID:
@@ -141,11 +137,40 @@ def syntax_of(path: Path, dataset: Dataset) -> UID:
     return syntax
 
 
-def _file_meta(stream: io.BufferedIOBase) -> FileMetaDataset:
-    """The group that comes before a data set; the stream is at its end afterwards."""
+def _deflated_at(stream: io.BufferedIOBase, begin: int) -> int | None:
+    """Where the deflated data set begins; None if the group before it does not say that it is deflated.
+
+    pydicom finds out whether the group is explicit, and passes over its other values, however long they are.
+    """
+    stream.seek(begin)
     file = cast("BinaryIO", stream)
-    return FileMetaDataset(read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_is_no_meta))
+    group = read_dataset(file, False, is_little_endian=True, stop_when=_is_no_meta, specific_tags=[_SYNTAX])  # noqa: FBT003
+    element = FileMetaDataset(group).get_item(_SYNTAX) if _SYNTAX in group else None
+    named = bytes(element.value or b"") if isinstance(element, RawDataElement) else b""
+    return stream.tell() if named.rstrip(b"\0 ") == DeflatedExplicitVRLittleEndian.encode() else None
 
 
 def _is_no_meta(tag: BaseTag, _representation: str | None, _length: int) -> bool:
     return tag.group != _META_GROUP
+
+
+def _beginning() -> io.BytesIO:
+    """What comes before a data set that is no longer deflated."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    group = DicomBytesIO()
+    write_file_meta_info(group, meta, enforce_standard=False)
+    start = io.BytesIO()
+    start.write(bytes(MAGIC_AT) + MAGIC + group.getvalue())
+    return start
+
+
+def _pieces(path: Path, stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """The inflated data in small pieces, so that the caller can stop early."""
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not decompressor.eof:
+        taken = decompressor.unconsumed_tail or stream.read(_SMALL)
+        piece = decompressor.decompress(taken, _PIECE)
+        if not taken and not piece and not decompressor.eof:
+            raise dicom_error(path, "its deflated data break off", "fetch the file again")
+        yield piece

@@ -1,5 +1,6 @@
 """What is wrong with a DICOM file, in one form: the file, what was found, what to do."""
 
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -18,6 +19,8 @@ READ_ERRORS = (
     zlib.error,
 )  # fmt: skip
 
+_DECODERS = re.compile(r"^Unable to decode as exceptions were raised by all available plugins:\s*\w+: ")
+
 
 class DicomError(DataError):
     """A file that cannot be read as one grey radiograph; the message names the file and the remedy."""
@@ -33,9 +36,14 @@ def dicom_error(path: Path, found: str, remedy: str) -> DicomError:
 
 
 def error_of(path: Path, error: BaseException, *, found: str, remedy: str) -> DicomError:
-    """What an error means for a file: the machine's own errors are not held against the file."""
+    """Turn an error into one that names the file, and blames the machine where the machine is at fault."""
     problem = machine_problem(error)
     if problem is not None:
         reason, what_to_do = problem
         return dicom_error(path, f"it cannot be read ({reason})", what_to_do)
-    return dicom_error(path, f"{found} ({error or type(error).__name__})", remedy)
+    return dicom_error(path, f"{found} ({_in_one_line(error) or type(error).__name__})", remedy)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What it says, without pydicom's list of the single decoder that was tried."""
+    return " ".join(_DECODERS.sub("", str(error)).split())

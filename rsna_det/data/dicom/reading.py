@@ -1,5 +1,6 @@
 """One DICOM file -> uint8 pixels; every error names the file, what was found and what to do."""
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,11 +16,15 @@ from rsna_det.data.dicom.greyscale import to_display
 from rsna_det.data.dicom.header import SIZE_TAGS, TAGS, Format, check_format, check_size
 from rsna_det.data.dicom.limits import DEFAULT_LIMITS, ONE_GREY_LEVEL, Limits
 from rsna_det.data.dicom.opening import BoundedFile, check_file, has_mark, inflated
-from rsna_det.data.dicom.problems import READ_ERRORS, DicomError, dicom_error, error_of
+from rsna_det.data.dicom.problems import READ_ERRORS, DicomError, FrameError, dicom_error, error_of
 from rsna_det.data.dicom.stored_bits import stored_values
 from rsna_det.errors import MissingFileError
 from rsna_det.files.names import shown
 from rsna_det.files.reading import readable
+
+# pydicom logs what it warns of, and the traceback of every frame that it cannot decode, besides raising it. To import
+# it sets the level of its log.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 _FETCH = "fetch the file again, or export it as DICOM part 10"
 _CONVERT = "fetch the file again, or convert it with `gdcmconv --raw` (GDCM) or `dcmdjpeg` (DCMTK)"
@@ -143,9 +148,13 @@ def _stored(path: Path, dataset: Dataset, form: Format) -> Integer[np.ndarray, "
             if not (words == words[..., :1]).all():
                 raise dicom_error(path, "a colour image whose channels differ; expected grey", "export it in grey")
             words = words[..., 0]
-        return stored_values(words, bits=form.bits, high_bit=form.high_bit, signed=form.signed)
     except DicomError:
         raise
     except READ_ERRORS as error:
         found = f"its {form.syntax.name} pixel data cannot be decoded"
         raise error_of(path, error, found=found, remedy=_CONVERT) from error
+    try:
+        return stored_values(words, bits=form.bits, high_bit=form.high_bit, signed=form.signed)
+    except FrameError as error:
+        # The pixels are sound: to fetch or convert the file would not help.
+        raise error_of(path, error, found="its header is invalid", remedy=_CORRECT) from error

@@ -50,7 +50,7 @@ def write_synthetic(
     """
     if num_images < 1 or side < 32 or seed < 0:
         raise InvalidValueError(f"expected num_images >= 1, side >= 32, seed >= 0; got {num_images=}, {side=}, {seed=}")
-    parameters = {"num_images": num_images, "side": side, "seed": seed, "drawing_version": DRAWING_VERSION}
+    parameters = _parameters(num_images=num_images, side=side, seed=seed)
     if _is_there(root=root, parameters=parameters):
         return
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
@@ -68,6 +68,19 @@ def write_synthetic(
             ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_drawn(*, root: Path, num_images: int, side: int, seed: int) -> bool:
+    """Whether :func:`write_synthetic` would find its work done; writes nothing.
+
+    Raises:
+        SyntheticDataError: ``root`` holds something else.
+    """
+    return _is_there(root=root, parameters=_parameters(num_images=num_images, side=side, seed=seed))
+
+
+def _parameters(*, num_images: int, side: int, seed: int) -> dict[str, int]:
+    return {"num_images": num_images, "side": side, "seed": seed, "drawing_version": DRAWING_VERSION}
 
 
 def _is_there(*, root: Path, parameters: dict[str, int]) -> bool:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from rsna_det.data.dicom import reading
 from rsna_det.data.layout import IMAGES_DIR
 from rsna_det.errors import ResourceError
 from tests.data.cache.folders import build, files_of
+from tests.short_runs import interruptible
 
 
 class _Deadly(Source):
@@ -123,9 +123,13 @@ def test_ctrl_c_ends_the_pool_without_further_tracebacks(root: Path, tmp_path: P
         (images / f"n{number}.dcm").write_bytes(first)
     script = tmp_path / "build.py"
     script.write_text(_LONG_BUILD)
-    command = [sys.executable, str(script), str(root), str(tmp_path / "cache")]
+    command = interruptible(str(script), str(root), str(tmp_path / "cache"))
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         while process.stdout.readline().strip() != moment:

@@ -35,7 +35,7 @@ def test_other_and_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.L
     # A suffix is a promise: such a file is read, and if it is damaged that is reported.
     make(tmp_path, "damaged.dcm", content=b"text")
     assert ids(tmp_path) == {"a": "a.dcm", "damaged": "damaged.dcm"}
-    told = f"2 files are not DICOM files and are left out (the first: {tmp_path / 'notes.txt'})"
+    told = f"2 files are not DICOM files and are left out (the first: {tmp_path}/notes.txt, {tmp_path}/short)"
     assert caplog.messages == [told]
     # A glob is no promise of the files' kind either; the folder and the glob find each file once.
     caplog.clear()
@@ -146,7 +146,47 @@ def test_a_data_set_without_preamble_and_suffix_is_found(tmp_path: Path, syntax:
     raw = write(tmp_path / "a.dcm", smooth(), syntax=syntax).read_bytes()
     begin = 132 if meta else 144 + int.from_bytes(raw[140:144], "little")
     make(tmp_path, "IM0001", content=raw[begin:])
-    for name, content in [("text", b"a long text"), ("zeros", bytes(500)), ("png", b"\x89PNG"), ("empty", b"")]:
+    for name, content in [("text", b"a long text"), ("a.bin", bytes(500)), ("b.png", b"\x89PNG"), ("c.txt", b"")]:
         make(tmp_path, name, content=content)
     assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm"}
     assert np.array_equal(read_radiograph(tmp_path / "IM0001"), smooth())
+
+
+def test_whatever_is_left_out_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(tmp_path, "a.dcm", "._a.dcm", ".old/x.dcm")
+    make(tmp_path, "DICOMDIR", "other.name", content=MARKED + b"..1.2.840.10008.1.3.10\0\0")
+    make(tmp_path, "notes.txt", content=b"text")
+    make(tmp_path, "LICENSE", content="© you".encode())
+    assert ids(tmp_path) == {"a": "a.dcm"}
+    assert caplog.messages == [
+        f"2 hidden files and folders are left out (the first: {tmp_path}/._a.dcm, {tmp_path}/.old)",
+        f"2 tables of contents hold no image and are left out (the first: {tmp_path}/DICOMDIR, {tmp_path}/other.name)",
+        f"2 files are not DICOM files and are left out (the first: {tmp_path}/LICENSE, {tmp_path}/notes.txt)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", bytes(50), bytes(128) + b"DIC", b"\x89PNG\r\n", "Röntgen".encode("latin-1"), b"text\x7f", b"te\x01t"],
+)
+@pytest.mark.parametrize("name", ["IM0001", "1.2.840.113619"])
+def test_a_damaged_file_without_suffix_is_a_named_problem(tmp_path: Path, name: str, content: bytes) -> None:
+    make(tmp_path, name, content=content)
+    (path,) = find_radiographs(str(tmp_path)).values()
+    with pytest.raises(DicomError, match=name):
+        read_radiograph(path)
+
+
+def test_a_text_may_be_cut_within_a_letter(tmp_path: Path) -> None:
+    make(tmp_path, "a.dcm")
+    make(tmp_path, "README", content=b"\t" + "é".encode() * 1000)
+    assert ids(tmp_path) == {"a": "a.dcm"}
+
+
+def test_only_a_file_is_a_table_of_contents(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    make(tmp_path, "DICOMDIR/a.dcm", "DICOMDIR/IM0001")
+    write(tmp_path / "x.dcm", smooth()).rename(tmp_path / "dicomdir")
+    assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm", "dicomdir": "dicomdir"}
+    assert caplog.messages == []

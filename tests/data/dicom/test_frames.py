@@ -11,6 +11,9 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
+from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
+from rsna_det.data.dicom.jpeg_markers import read_header
+from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
 from tests.data.dicom.files import compressed, grey, write
 
@@ -138,6 +141,19 @@ def test_rle_of_another_size_is_refused(tmp_path: Path) -> None:
             read_radiograph(path)
 
 
+def test_rle_that_is_cut_short_is_told_in_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", noisy(), syntax=RLELossless)
+    dataset = dcmread(path)
+    # 128 values alike in place of 3072.
+    dataset.PixelData = encapsulate([struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0"])
+    dataset.save_as(path)
+    with pytest.raises(DicomError) as caught:
+        read_radiograph(path)
+    told = "The amount of decoded RLE segment data doesn't match the expected amount (128 vs. 3072 bytes)"
+    assert f"its RLE Lossless pixel data cannot be decoded ({told}); fetch the file again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_compressed_pixels_under_an_uncompressed_syntax_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=encoded(noisy(), JPEGBaseline8Bit))
     raw = path.read_bytes()
@@ -158,6 +174,17 @@ def test_a_progressive_jpeg_without_its_last_scans_is_refused(tmp_path: Path) ->
         path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=cut)
         with pytest.raises(DicomError, match="a JPEG frame that ends before its last scan"):
             read_radiograph(path)
+
+
+def test_a_jpeg_of_more_scans_than_encoders_make_is_refused(tmp_path: Path) -> None:
+    whole = compressed(noisy(), "JPEG", progressive=True)
+    scans = [place for place in range(len(whole)) if whole[place : place + 2] == b"\xff\xda"]
+    begin, last = whole[:-2], whole[scans[-1] : -2]
+    hundred = begin + last * (100 - len(scans))
+    assert read_header(hundred + EOI) == read_header(whole)
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEGBaseline8Bit, encoded=hundred + last + EOI)
+    with pytest.raises(DicomError, match=r"a\.dcm: .*a JPEG frame of more than 100 scans"):
+        read_radiograph(path)
 
 
 def test_a_jpeg_without_a_frame_is_refused(tmp_path: Path) -> None:
@@ -187,3 +214,51 @@ def test_rle_whose_runs_cross_rows_is_read(tmp_path: Path) -> None:
     dataset.save_as(path)
     expected = np.array([value for value in range(8) for _ in range(7)] + [9] * 4).reshape(6, 10)
     assert np.array_equal(read_radiograph(path), expected)
+
+
+def tile_parts(codestream: bytes) -> tuple[bytes, list[bytes]]:
+    """The main header and the tile parts, each as long as its Psot says."""
+    place = codestream.index(b"\xff\x90")
+    header, parts = codestream[:place], []
+    while codestream[place : place + 2] == b"\xff\x90":
+        (length,) = struct.unpack_from(">I", codestream, place + 6)
+        parts.append(codestream[place : place + length])
+        place += length
+    return header, parts
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_jpeg2000_without_a_tile_is_refused(tmp_path: Path, lost: int) -> None:
+    header, parts = tile_parts(compressed(noisy(), "JPEG2000", no_jp2=True, tile_size=(32, 32)))
+    assert len(parts) == 4
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEG2000, encoded=header + b"".join(parts[::-1]) + EOI)
+    assert np.array_equal(read_radiograph(path), noisy())
+    rest = b"".join(parts[:lost] + parts[lost + 1 :])
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEG2000, encoded=header + rest + EOI)
+    with pytest.raises(DicomError, match=rf"tile {lost + 1} of 4 is missing"):
+        read_radiograph(path)
+
+
+def test_jpeg2000_without_a_part_of_a_tile_is_refused(tmp_path: Path) -> None:
+    header, (part,) = tile_parts(compressed(noisy(), "JPEG2000", no_jp2=True))
+    # TNsot says that the tile has two parts.
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEG2000, encoded=header + part[:11] + b"\2" + part[12:] + EOI)
+    with pytest.raises(DicomError, match="part 2 of 2 of tile 1 of 1 is missing"):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("tile", [(0, 32), (1, 0)])
+def test_tiles_without_a_size_are_refused(tmp_path: Path, tile: tuple[int, int]) -> None:
+    data = encoded(noisy(), JPEG2000)
+    data = data[:24] + struct.pack(">2I", *tile) + data[32:]
+    path = write(tmp_path / "a.dcm", noisy(), syntax=JPEG2000, encoded=data)
+    with pytest.raises(DicomError, match=f"tiles of {tile[1]} rows and {tile[0]} columns"):
+        read_radiograph(path)
+
+
+def test_the_last_tile_part_may_leave_its_length_open() -> None:
+    header, parts = tile_parts(compressed(noisy(), "JPEG2000", no_jp2=True, tile_size=(32, 32)))
+    last = parts[3][:6] + bytes(4) + parts[3][10:]
+    check_tiles(header + b"".join([*parts[:3], last]) + EOI)
+    with pytest.raises(FrameError, match="tile 2 of 4 is missing"):
+        check_tiles(header + b"".join([parts[0], parts[2], last]) + EOI)

@@ -216,7 +216,8 @@ def test_values_that_end_at_a_higher_bit_are_shifted(tmp_path: Path, signed: boo
 
 def test_a_high_bit_that_the_values_contradict_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", deep(12), bits=12, HighBit=15)
-    with pytest.raises(DicomError, match=r"HighBit 15, but the values lie in the lowest 12 bits"):
+    found = r"its header is invalid \(HighBit 15, but the values lie in the lowest 12 bits\); correct it, or export it"
+    with pytest.raises(DicomError, match=found):
         read_radiograph(path)
     for high_bit in (7, 16, 200):
         path = write(tmp_path / "a.dcm", deep(12), bits=12, HighBit=high_bit)
@@ -243,6 +244,59 @@ def test_a_presentation_lut_shape_that_contradicts_is_refused(tmp_path: Path, ph
     agreeing = "INVERSE" if shape == "IDENTITY" else "IDENTITY"
     path = write(tmp_path / "a.dcm", smooth(), PhotometricInterpretation=photometric, PresentationLUTShape=agreeing)
     assert np.array_equal(read_radiograph(path), accepted)
+
+
+def item(**tags: object) -> list[Dataset]:
+    made = Dataset()
+    for name, value in tags.items():
+        setattr(made, name, value)
+    return [made]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"PresentationLUTShape": "LIN OD"}, "PresentationLUTShape LIN OD beside MONOCHROME2; expected IDENTITY"),
+        ({"PresentationLUTShape": ["IDENTITY", "INVERSE"]}, "PresentationLUTShape IDENTITY and INVERSE beside"),
+        ({"PresentationLUTSequence": item(PresentationLUTShape="INVERSE")}, "INVERSE contradicts MONOCHROME2"),
+        ({"PresentationLUTSequence": table(list(range(255, -1, -1)), first=0, depth=10)}, "Sequence holds a table"),
+    ],
+)
+def test_other_presentation_luts_are_refused_unless_accepted(
+    tmp_path: Path, tags: dict[str, object], message: str
+) -> None:
+    path = write(tmp_path / "a.dcm", smooth(), **tags)
+    with pytest.raises(DicomError, match=rf"a\.dcm: .*{message}.*`reading\.accept=\[presentation_lut_shape\]`"):
+        read_radiograph(path)
+    accepted = read_radiograph(path, limits=Limits(accept=frozenset({"presentation_lut_shape"})))
+    assert np.array_equal(accepted, smooth())
+
+
+def test_a_presentation_lut_sequence_that_agrees_is_read(tmp_path: Path) -> None:
+    for tags in ({"PresentationLUTSequence": item(PresentationLUTShape="IDENTITY")}, {"PresentationLUTSequence": []}):
+        assert np.array_equal(read_radiograph(write(tmp_path / "a.dcm", smooth(), **tags)), smooth())
+
+
+@pytest.mark.parametrize("groups", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_a_window_or_rescale_of_an_enhanced_file_is_refused(tmp_path: Path, groups: str) -> None:
+    for name, inner in [
+        ("FrameVOILUTSequence", item(WindowCenter=500, WindowWidth=200)),
+        ("PixelValueTransformationSequence", item(RescaleSlope=-1, RescaleIntercept=0)),
+    ]:
+        path = write(tmp_path / "a.dcm", smooth(), **{groups: item(**{name: inner})})
+        with pytest.raises(DicomError, match=rf"whose {name} lies in its {groups}, which is not followed; export it"):
+            read_radiograph(path)
+    path = write(tmp_path / "a.dcm", smooth(), **{groups: item(PatientID="1")})
+    assert np.array_equal(read_radiograph(path), smooth())
+
+
+@pytest.mark.parametrize(("given", "missing"), [("WindowCenter", "WindowWidth"), ("WindowWidth", "WindowCenter")])
+def test_half_a_window_is_refused(tmp_path: Path, given: str, missing: str) -> None:
+    path = write(tmp_path / "a.dcm", smooth(), **{given: 100})
+    with pytest.raises(DicomError, match=rf"its header is invalid \({given} without {missing}; expected both"):
+        read_radiograph(path)
+    path = write(tmp_path / "a.dcm", smooth(), **{given: None, missing: None})
+    assert np.array_equal(read_radiograph(path), smooth())
 
 
 def test_a_slope_or_intercept_alone_has_the_other_ones_neutral_value(tmp_path: Path) -> None:

@@ -128,11 +128,14 @@ def test_the_bound_on_pixels_is_an_option(tmp_path: Path) -> None:
         read_radiograph(path, limits=Limits(max_pixels=1599))
 
 
-def deflated(path: Path, *, size: int) -> Path:
-    """A data set of zeros that inflates to ``size`` bytes."""
+def deflated(path: Path, *, size: int, before: bytes = b"") -> Path:
+    """A data set of zeros that inflates to ``size`` bytes; ``before`` is put before the file meta group's syntax."""
     write(path, smooth(), syntax=DeflatedExplicitVRLittleEndian)
     raw = path.read_bytes()
     (length,) = struct.unpack_from("<I", raw, 140)
+    syntax = raw.index(struct.pack("<HH2s", 2, 0x10, b"UI"))
+    raw, length = raw[:syntax] + before + raw[syntax:], length + len(before)
+    raw = raw[:140] + struct.pack("<I", length) + raw[144:]
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     zeros = b"".join(compressor.compress(bytes(2**20)) for _ in range(size // 2**20)) + compressor.flush()
     path.write_bytes(raw[: 144 + length] + zeros)
@@ -148,12 +151,35 @@ def test_a_deflated_file_is_inflated_within_its_limit(tmp_path: Path) -> None:
         read_size(path, limits=Limits(max_bytes=2**26))
 
 
+@pytest.mark.parametrize("length", [5_000, 60_000])
+def test_a_long_file_meta_group_does_not_hide_that_a_file_is_deflated(tmp_path: Path, length: int) -> None:
+    before = struct.pack("<HH2sH", 2, 2, b"UI", length) + b"1" * length
+    path = deflated(tmp_path / "a.dcm", size=2**28, before=before)
+    with pytest.raises(DicomError, match="inflates to more than 67108864 bytes"):
+        read_radiograph(path, limits=Limits(max_bytes=2**26))
+    # Without the limit that is given, its own: the 256 MiB are taken once, and not three times.
+    path = deflated(tmp_path / "b.dcm", size=2**29, before=before)
+    assert peak_of(path) < own_peak() + 256 + 150
+
+
+def test_a_deflated_file_with_a_long_file_meta_group_is_read(tmp_path: Path) -> None:
+    raw = write(tmp_path / "a.dcm", smooth(), syntax=DeflatedExplicitVRLittleEndian).read_bytes()
+    (length,) = struct.unpack_from("<I", raw, 140)
+    before = struct.pack("<HH2sHI", 2, 1, b"OB", 0, 300_000) + bytes(300_000)
+    raw = raw[:140] + struct.pack("<I", length + len(before)) + before + raw[144:]
+    (tmp_path / "a.dcm").write_bytes(raw)
+    assert np.array_equal(read_radiograph(tmp_path / "a.dcm"), smooth())
+    (tmp_path / "a.dcm").write_bytes(raw[:-50])
+    with pytest.raises(DicomError, match="its deflated data break off"):
+        read_radiograph(tmp_path / "a.dcm")
+
+
 def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.dcm", smooth())
     size = path.stat().st_size
     with path.open("r+b") as stream:
         stream.truncate(2**40)
-    with pytest.raises(DicomError, match=rf"a file of {2**40} bytes; at most 1073741824 are read"):
+    with pytest.raises(DicomError, match=rf"a file of {2**40} bytes; at most 268435456 are read"):
         read_radiograph(path)
     os.truncate(path, size)
     assert np.array_equal(read_radiograph(path), smooth())

@@ -3,6 +3,8 @@
 import errno
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +291,10 @@ def test_real_radiographs_equal_plain_jpeg_decoding(real_data: Path) -> None:
         pixels = read_radiograph(path)
         assert np.array_equal(pixels, plain)
         assert read_size(path) == pixels.shape
+
+
+def test_nothing_is_logged_of_a_sound_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", smooth())
+    code = f"from rsna_det.data.dicom.reading import read_radiograph; read_radiograph({str(path)!r})"
+    code = f"import logging; logging.basicConfig(); {code}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stderr == b""
