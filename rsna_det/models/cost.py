@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rsna_det.models.recomputing import telling
 from rsna_det.models.retinanet import MultiTaskRetinaNet
 
 _MIB = 2**20
@@ -52,7 +53,8 @@ def network_cost(make: Callable[[], MultiTaskRetinaNet], *, image_size: int) -> 
         images = torch.empty(1, 1, image_size, image_size, dtype=torch.uint8)
     network.train()
     kept = _Kept(network)
-    with FlopCounterMode(display=False) as whole, torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is):
+    hooks = torch.autograd.graph.saved_tensors_hooks(kept.note, _as_it_is)
+    with FlopCounterMode(display=False) as whole, hooks, telling(kept.note):
         network(images)
     return Cost(
         encoder_mparams=millions_of_parameters(network.encoder),

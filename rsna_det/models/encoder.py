@@ -11,6 +11,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from rsna_det.errors import InvalidValueError
+from rsna_det.models.recomputing import recomputed_norms
 from rsna_det.models.weights import create_backbone
 
 STRIDES = (4, 8, 16, 32)
@@ -85,7 +86,8 @@ class Encoder(nn.Module):
         smallest = _SMALLEST_SIDES.get(self.name.partition(".")[0], 0)
         if images.shape[-1] < smallest:
             raise InvalidValueError(f"{self.name} needs images of {smallest} px or more, got {images.shape[-1]} px")
-        features = self.backbone(images.to(self.scale.dtype) * self.scale + self.shift)
+        with recomputed_norms(self.backbone):
+            features = self.backbone(images.to(self.scale.dtype) * self.scale + self.shift)
         taken = [features[tap] for tap in self._taps]
         return tuple(feature.permute(0, 3, 1, 2) for feature in taken) if self._channels_last else tuple(taken)
 

@@ -22,6 +22,7 @@ from rsna_det.config.compose import build, compose_config
 from rsna_det.config.console import set_up
 from rsna_det.errors import ConfigError, DataError, MissingFileError
 from rsna_det.models.cost import gflops, network_cost
+from rsna_det.models.recomputing import telling
 from rsna_det.runs.folder import RunFolder
 from tests.short_runs import short_run
 
@@ -196,9 +197,8 @@ def test_cost_of_a_network_is_that_of_the_computed_one(variants: list[Variant]) 
     assert cost.model_gflops == pytest.approx(gflops(lambda: network(images)))
     own = {p.data_ptr() for p in [*network.parameters(), *network.buffers()]}
     kept: dict[int, torch.Tensor] = {}
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t), lambda t: t
-    ):
+    note = lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t)  # noqa: E731
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), telling(note):
         network(images)
     number = sum(t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in own)
     assert cost.activations_mib == pytest.approx(number / 2**20, rel=0.01)
