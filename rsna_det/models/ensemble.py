@@ -129,17 +129,17 @@ def _mean_logits(
     members: Sequence[Float[Tensor, "batch anchors 1"]], *, score_floor: float
 ) -> Float[Tensor, "batch anchors 1"]:
     """The logits of the mean probabilities, where these can be above the floor."""
-    highest = members[0]
+    highest = members[0].clone(memory_format=torch.contiguous_format)
     for member in members[1:]:
         highest = highest.maximum(member)
     # With a margin for the rounding of scores and logits.
     lowest_logit = math.log(score_floor / (1 - score_floor)) - _MARGIN if 0 < score_floor < 1 else -math.inf
-    chosen = highest >= lowest_logit
-    if chosen.all():
+    (chosen,) = (highest >= lowest_logit).flatten().nonzero(as_tuple=True)
+    if len(chosen) == highest.numel():
         return _over_members(_logit_of_mean, members)
-    found = highest.clone()
-    found[chosen] = _logit_of_mean(torch.stack([member[chosen] for member in members]).double()).float()
-    return found
+    logits = torch.stack([member.flatten()[chosen] for member in members])
+    highest.view(-1)[chosen] = _logit_of_mean(logits.double()).float()
+    return highest
 
 
 def _logit_of_mean(logits: Float[Tensor, "members ..."]) -> Float[Tensor, "..."]:
