@@ -5,6 +5,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 STUDY ?=
+PART ?=
 # Advisories that do not concern this package, each with its reason; none so far.
 AUDIT_IGNORED =
 
@@ -56,8 +57,8 @@ format: setup ## let ruff mend what it can
 report: setup ## a page for each study in studies/; for one: make report STUDY=augmentations
 	$(BIN)/python -m experiments.report $(STUDY)
 
-bench: setup ## speed and memory against torchvision, of the cache and of the metric
-	$(BIN)/python -m benchmarks
+bench: setup ## speed and memory against torchvision, of the cache and of the metric; of one: make bench PART=detector
+	$(BIN)/python -m benchmarks $(PART)
 
 lock: ## write the installed versions into requirements.lock
 	$(BIN)/pip freeze --exclude-editable | grep -viE '^(rsna[-_]det|pip|setuptools)' | \

@@ -1,60 +1,54 @@
-"""``python -m benchmarks``: a quarter of an hour on two cores; prints ratios and the bounds that do not hold."""
+"""``python -m benchmarks [PART ...]``: ratios against peers, and the bounds that do not hold."""
 
+import argparse
+import json
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import data, detector, inference, metric, thresholds
-from benchmarks.measure import alternating_medians, peak_mebibytes
+from benchmarks import parts
+from benchmarks.parts import Part
 
-REPEATS = 5
-NOISE = 1.03
-"""Two runs of the same work differ by so much."""
-GRID_SECONDS, GRID_RATIO = 60, 50
+PARTS: Mapping[str, Callable[[int], Part]] = {
+    "detector": parts.of_detector,
+    "data": parts.of_data,
+    "inference": parts.of_inference,
+    "metric": parts.of_metric,
+    "thresholds": parts.of_thresholds,
+}
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; 1 if a bound does not hold."""
-    console, failures = Console(), []
-    table = Table("512 px, ResNet-50, batch 2", "ours", "torchvision", "ratio", title="detector", title_justify="left")
-    for variant in detector.VARIANTS:
-        for name, ours, theirs in (
-            ("training step", detector.our_step, detector.their_step),
-            ("prediction", detector.our_prediction, detector.their_prediction),
-        ):
-            seconds = alternating_medians([ours(variant), theirs(variant)], repeats=REPEATS)
-            memory = [peak_mebibytes(ours, variant), peak_mebibytes(theirs, variant)]
-            for unit, (own, peer) in (("s", seconds), ("MiB", memory)):
-                title = f"{variant}: {name}, {unit}"
-                table.add_row(title, f"{own:.2f}", f"{peer:.2f}", f"{own / peer:.3f}")
-                failures += [title] if own > NOISE * peer else []
-        (own,) = alternating_medians([detector.our_multi_task_step(variant)], repeats=REPEATS)
-        table.add_row(f"{variant}: training step with the global head, s", f"{own:.2f}", "", "")
-    console.print(table)
-    table = Table("512 px, one thread", "cached", "decoded", "ratio", title="samples per second", title_justify="left")
-    for name, (cached, decoded) in data.samples_per_second(repeats=REPEATS).items():
-        table.add_row(name, f"{cached:.0f}", f"{decoded:.0f}", f"{cached / decoded:.1f}")
-        failures += [f"samples per second, {name}"] if cached < decoded else []
-    console.print(table)
-    title = f"prediction, {inference.SIDE} px, ResNet-34 and small heads, {inference.MEMBERS} members"
-    table = Table("stage", "images a second", title=title, title_justify="left")
-    for stage, rate in inference.images_per_second().items():
-        table.add_row(stage, f"{rate:.1f}")
-    console.print(table)
-    one, many = metric.seconds(repeats=REPEATS)
-    console.print(f"the challenge's metric on {metric.IMAGES} images: {one:.2f} s at one cut, {many:.2f} s at 58 cuts")
-    failures += ["metric in under a second"] if many > 1 else []
-    seconds, peak, faster = thresholds.measurements()
-    points = f"{thresholds.EPOCHS} epochs x {len(thresholds.CUTS)} cuts x {len(thresholds.NMS_IOUS)} NMS IoUs"
-    console.print(
-        f"the grid of {points} on {thresholds.IMAGES} images: {seconds:.1f} s, peak {peak:.0f} MiB, "
-        f"a grid point {faster:.0f} times faster than in a plain loop"
-    )
-    failures += ["the grid in under 60 s"] if seconds > GRID_SECONDS else []
-    failures += ["the grid 50 times faster than a loop"] if faster < GRID_RATIO else []
-    console.print(f"bounds that do not hold: {failures or 'none'}")
-    return bool(failures)
+    options = _parse(arguments)
+    console, rows, broken = Console(), [], []
+    for name in options.parts or PARTS:
+        part = PARTS[name](options.repeats)
+        console.print(part.table)
+        rows += [{"part": name} | row for row in part.rows]
+        broken += part.broken
+        if options.json is not None:
+            # After every part: an interruption leaves what was measured.
+            options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    console.print(f"bounds that do not hold: {broken or 'none'}")
+    return bool(broken)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all without a name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows of all tables there")
+    parser.add_argument("--repeats", type=int, default=5, help="measured runs of each, of which the median counts (5)")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"no such parts: {unknown}; choose among {list(PARTS)}")
+    if options.repeats < 1:
+        parser.error(f"--repeats is {options.repeats}; expected 1 or more")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json is {options.json}; its folder does not exist")
+    return options
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from rsna_det.boxes.decoding import batch_detections, candidates
 from rsna_det.boxes.matching import match_anchors
 from rsna_det.models.encoder import Encoder
 from rsna_det.models.retinanet import MultiTaskRetinaNet
+from rsna_det.structures import DenseDeltas, HeadOutputs
 from rsna_det.training.losses import MultiTaskLoss, image_losses
 
 IMAGE_SIZE = 512
@@ -27,12 +29,17 @@ def our_step(variant: str) -> Callable[[], object]:
     return _step(variant, global_head=False)
 
 
+def our_dense_step(variant: str) -> Callable[[], object]:
+    """The same with the regression head computed for all anchors."""
+    return _step(variant, global_head=False, dense=True)
+
+
 def our_multi_task_step(variant: str) -> Callable[[], object]:
     """A function that takes one training step of this package's detector with its global head."""
     return _step(variant, global_head=True)
 
 
-def _step(variant: str, *, global_head: bool) -> Callable[[], object]:
+def _step(variant: str, *, global_head: bool, dense: bool = False) -> Callable[[], object]:
     levels, _ = VARIANTS[variant]
     model = _ours(variant, global_head=global_head).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
@@ -42,7 +49,7 @@ def _step(variant: str, *, global_head: bool) -> Callable[[], object]:
 
     def step() -> None:
         optimizer.zero_grad()
-        outputs = model(images)
+        outputs = _everywhere(model(images)) if dense else model(images)
         anchors = pyramid_anchors(image_size=IMAGE_SIZE, feature_sizes=outputs.feature_sizes, levels=levels)
         targets = match_anchors(anchors=anchors, boxes=boxes, box_mask=mask)
         losses = image_losses(
@@ -74,13 +81,22 @@ def their_step(variant: str) -> Callable[[], object]:
 
 def our_prediction(variant: str) -> Callable[[], object]:
     """A function that predicts the boxes of the batch with this package's detector."""
+    return _prediction(variant, dense=False)
+
+
+def our_dense_prediction(variant: str) -> Callable[[], object]:
+    """The same with the regression head computed for all anchors."""
+    return _prediction(variant, dense=True)
+
+
+def _prediction(variant: str, *, dense: bool) -> Callable[[], object]:
     levels, _ = VARIANTS[variant]
     model = _scattered(_ours(variant, global_head=True).eval(), "box_class_head.last")
     images, sizes = _images(), torch.full((2, 2), IMAGE_SIZE)
 
     @torch.inference_mode()
     def predict() -> object:
-        outputs = model(images)
+        outputs = _everywhere(model(images)) if dense else model(images)
         anchors = pyramid_anchors(image_size=IMAGE_SIZE, feature_sizes=outputs.feature_sizes, levels=levels)
         found = candidates(
             outputs=outputs,
@@ -100,6 +116,10 @@ def their_prediction(variant: str) -> Callable[[], object]:
     model = _scattered(_theirs(variant).eval(), "head.classification_head.cls_logits")
     images = list(_images().float().expand(-1, 3, -1, -1) / 255)
     return torch.inference_mode()(lambda: model(images))
+
+
+def _everywhere(outputs: HeadOutputs) -> HeadOutputs:
+    return replace(outputs, box_deltas=DenseDeltas(values=outputs.box_deltas.dense()))
 
 
 def _ours(variant: str, *, global_head: bool) -> MultiTaskRetinaNet:

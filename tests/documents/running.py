@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from benchmarks import __main__ as benchmarks_command
 from benchmarks import profile
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
@@ -72,11 +73,12 @@ NOT_RUN: Mapping[str, str] = {
     "make setup": "needs a network",
     "make test": "these tests",
     "make fuzz": "takes an hour",
-    "make bench": "a quarter of an hour; tests/benchmarks runs its parts",
+    "make bench": "half an hour; tests/benchmarks runs its parts",
     "make lint": "has its own place beside the tests",
     ". .venv/bin/activate": "the shell's",
     "pre-commit install": "changes the checkout",
     "python -m pytest": "these tests",
+    "python -m benchmarks": "half an hour: its arguments are parsed, tests/benchmarks runs it",
     "python -m benchmarks.profile": "one process an encoder: its arguments are parsed, tests/benchmarks runs it",
     "srun": "needs Slurm: its command is composed",
     "torchrun": "needs two machines: its command is composed",
@@ -105,6 +107,8 @@ def check_as_written(module: str, arguments: Sequence[str]) -> None:
     """Compose and check a command's options as the document has them; of several values the first."""
     if module == "benchmarks.profile":
         profile._parse(arguments)
+    if module == "benchmarks":
+        benchmarks_command._parse(arguments)
     if module not in OPTIONS:
         return
     overrides = [word.removeprefix("+") for word in arguments if "=" in word]
