@@ -1,8 +1,10 @@
 """Preparing that is killed at any of its commits, and started again, ends with the files of one that was not."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from hypothesis import settings
 
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config
@@ -26,19 +28,29 @@ class Preparing:
         config.run_dir = str(out / "reports")
         prepare(check_config(config, PrepareOptions))
 
+    def check(self, number: int, moment: Moment) -> None:
+        """Kill it, start it again, compare."""
+        name = f"{moment}_{number}"
+        killed(lambda: self.prepare(name), Kill(number, moment), log=self.log)
+        self.prepare(name)
+        assert files_of(self.place / name) == files_of(self.place / "whole")
+
 
 @pytest.fixture(scope="module")
 def preparing(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Preparing:
     return Preparing(synthetic_root, tmp_path_factory.mktemp("preparing"))
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_preparing_killed_at_any_commit_ends_with_the_same_files(preparing: Preparing, moment: Moment) -> None:
+def test_preparing_killed_before_its_cache_has_its_name_ends_with_the_same_files(preparing: Preparing) -> None:
     index, cache, report = preparing.commits
     assert (index, report) == ("index.jsonl", "folds.csv")
     assert cache.startswith("synthetic_64px_")
+    preparing.check(1, "before")
+
+
+@pytest.mark.hypothesis
+@pytest.mark.skipif(settings().max_examples < 1000, reason="a minute: make fuzz")
+def test_every_commit_of_preparing(preparing: Preparing) -> None:
     for number in range(len(preparing.commits)):
-        name = f"{moment}_{number}"
-        killed(lambda name=name: preparing.prepare(name), Kill(number, moment), log=preparing.log)  # type: ignore[misc]
-        preparing.prepare(name)
-        assert files_of(preparing.place / name) == files_of(preparing.place / "whole")
+        for moment in get_args(Moment):
+            preparing.check(number, moment)
