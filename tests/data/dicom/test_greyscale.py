@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from rsna_det.data.dicom.display import DisplayError, LookUpTable, display_of
+from rsna_det.data.dicom.display import DisplayError, LookUpTable, Window, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from tests.properties import examples
 
@@ -246,3 +246,17 @@ def test_a_dark_pixel_of_many_takes_no_contrast() -> None:
     values = range(1000, 1199)
     expected = [0] + [round((value - 980.3) * 255 / (1198 - 980.3)) for value in values]
     assert shown(row(0, *values), header(bits=16)) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "function"), [(1, "LINEAR"), (1.5, "LINEAR"), (0.5, "LINEAR_EXACT"), (0.1, "SIGMOID")]
+)
+def test_the_narrowest_windows_that_the_standard_allows(width: float, function: str) -> None:
+    window = display_of(header(WindowCenter=5, WindowWidth=width, VOILUTFunction=function)).voi
+    assert window == Window(centre=5, width=width, function=function)
+
+
+def test_padding_counts_only_where_the_image_is_stretched() -> None:
+    assert display_of(header(PixelPaddingValue=7)).padding == (7, 7)
+    assert display_of(header(PixelPaddingValue=7, WindowCenter=5, WindowWidth=9)).padding is None
+    assert display_of(header(bits=8, PixelPaddingValue=7)).padding is None

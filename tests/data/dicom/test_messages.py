@@ -49,6 +49,8 @@ TOO_LARGE = (
     "an image of {rows} rows and 40 columns ({frames} frames, 1 samples): the square around it has more than 67108864 "
     "pixels"
 )
+RAISE_PIXELS = "raise reading.max_pixels if it is a radiograph"
+NO_ROWS = "no usable Rows and Columns in its header ('FileDataset' object has no attribute 'Rows')"
 TWICE = (
     "its Explicit VR Little Endian pixel data cannot be decoded (1920 bytes of pixels; the shape in the header takes "
     "960)"
@@ -79,10 +81,9 @@ IN_GROUPS = "export it as a plain file, with its window and rescale in the heade
          "convert it, for instance with `gdcmconv --raw` (GDCM) or `dcmdjpeg` (DCMTK)"),
         ({"Rows": 0}, "an image of 0 rows and 40 columns", "export it again with its pixels"),
         ({"Columns": 0}, "an image of 24 rows and 0 columns", "export it again with its pixels"),
-        ({"Rows": 9000}, TOO_LARGE.format(rows=9000, frames=1), "raise reading.max_pixels if it is a radiograph"),
-        ({"Rows": 4000, "NumberOfFrames": 5}, TOO_LARGE.format(rows=4000, frames=5), "raise reading.max_pixels if it is a radiograph"),
-        ({"remove": ("Rows",)}, "no usable Rows and Columns in its header ('FileDataset' object has no attribute 'Rows')",
-         FETCH),
+        ({"Rows": 9000}, TOO_LARGE.format(rows=9000, frames=1), RAISE_PIXELS),
+        ({"Rows": 4000, "NumberOfFrames": 5}, TOO_LARGE.format(rows=4000, frames=5), RAISE_PIXELS),
+        ({"remove": ("Rows",)}, NO_ROWS, FETCH),
         ({"WindowCenter": 5}, "its header is invalid (WindowCenter without WindowWidth; expected both, or neither)",
          "correct it, or export it again"),
         ({"WindowCenter": 5, "WindowWidth": 0.5},
