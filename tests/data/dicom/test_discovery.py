@@ -190,3 +190,42 @@ def test_only_a_file_is_a_table_of_contents(tmp_path: Path, caplog: pytest.LogCa
     write(tmp_path / "x.dcm", smooth()).rename(tmp_path / "dicomdir")
     assert ids(tmp_path) == {"IM0001": "IM0001", "a": "a.dcm", "dicomdir": "dicomdir"}
     assert caplog.messages == []
+
+
+def test_a_glob_may_match_folders(tmp_path: Path) -> None:
+    make(tmp_path, "p1/a.dcm", "p2/deep/b.dcm", ".hidden/c.dcm")
+    assert ids(tmp_path / "p*") == {"a": "a.dcm", "b": "b.dcm"}
+    # What is named itself is taken, hidden or not; what a glob matches is not, if it is hidden.
+    assert ids(tmp_path / ".hidden") == {"c": "c.dcm"}
+    with pytest.raises(FileNotFoundError, match=rf"^images={tmp_path}/\.h\*: no DICOM file is in it; is it the right"):
+        ids(tmp_path / ".h*")
+
+
+def test_a_hidden_file_that_is_named_gets_a_name_that_shows(tmp_path: Path) -> None:
+    make(tmp_path, ".a.dcm")
+    assert ids(tmp_path / ".a.dcm") == {"_a": ".a.dcm"}
+
+
+def test_a_mark_counts_more_than_a_suffix(tmp_path: Path) -> None:
+    make(tmp_path, "a.bin")
+    make(tmp_path, "b.raw", content=b"\x08\0\x05\0CS\x0a\0ISO_IR 100")
+    assert ids(tmp_path) == {"a.bin": "a.bin", "b.raw": "b.raw"}
+
+
+def test_many_files_of_one_name_are_numbered_in_the_order_of_their_paths(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "b/x y.dcm", "a/x,y.dcm", "a/x;y.dcm", "a/x_y.dcm", "a/z.dcm", "b/z.dcm")
+    assert ids(tmp_path / "b", tmp_path / "a") == {
+        "x_y": "x,y.dcm",
+        "x_y_2": "x;y.dcm",
+        "x_y_3": "x_y.dcm",
+        "x_y_4": "x y.dcm",
+        "z": "z.dcm",
+        "z_2": "z.dcm",
+    }
+    assert caplog.messages == ["6 files share a name with another (the first: x_y): their ids contain folders"]
+    caplog.clear()
+    make(tmp_path, "c/one/i.dcm", "c/two/i.dcm")
+    assert list(ids(tmp_path / "c")) == ["one_i", "two_i"]
+    assert caplog.messages == ["2 files share a name with another (the first: i): their ids contain folders"]

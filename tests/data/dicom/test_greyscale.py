@@ -1,6 +1,7 @@
 """Stored values to grey values, against the standard's own formulas worked pixel by pixel."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from rsna_det.data.dicom.display import DisplayError, display_of
+from rsna_det.data.dicom.display import DisplayError, LookUpTable, Window, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from tests.properties import examples
 
@@ -203,3 +204,59 @@ def test_modality_lut_comes_first_and_takes_negative_values() -> None:
 def test_what_the_standard_forbids_is_an_error(tags: dict[str, object], message: str) -> None:
     with pytest.raises(DisplayError, match=message):
         to_display(row(1, 2), display_of(header(**tags)))
+
+
+@pytest.mark.parametrize(
+    ("first", "stored", "expected"),
+    [
+        # The last entry is that of the smallest value, and the first that of the largest: the table covers them.
+        (100, [54, 60, 65535], [255, 255, 255]),
+        (65536, [0, 1, 32768], [0, 0, 0]),
+        # One value further it does not, and the first value with the other sign does.
+        (100, [55, 32818, 32820, 65535], [0, 0, 127, 255]),
+        (100 - 65536, [0, 50], [0, 0]),
+        # With either sign it covers none: it stays as it is.
+        (300, [0, 50], [0, 0]),
+        (100 - 65536, [0, 49], [255, 255]),
+    ],
+)
+def test_where_a_lut_covers_a_single_value_of_the_image(first: int, stored: list[int], expected: list[int]) -> None:
+    # Twice the stored values through a table of nine entries.
+    tags = {"RescaleSlope": 2, "VOILUTSequence": lut(list(range(9)), count=9, first=0, depth=8)}
+    display = display_of(header(**tags))
+    assert isinstance(display.voi, LookUpTable)
+    entries = np.array([0, 32, 64, 96, 127, 159, 191, 223, 255], dtype=np.float64)
+    display = replace(display, voi=LookUpTable(first=first, depth=8, entries=entries))
+    assert to_display(row(*stored), display).tolist() == [expected]
+
+
+def test_values_that_a_rescale_makes_infinite_are_refused_with_a_lut_too() -> None:
+    tags = {"RescaleSlope": 1e308, "VOILUTSequence": lut([0, 4095], count=2, first=0, depth=12)}
+    with pytest.raises(DisplayError, match="not finite numbers"):
+        shown(row(0, 200), header(**tags))
+
+
+def test_outliers_begin_with_twenty_pixels() -> None:
+    # Of twenty pixels one may be dark and one hot: the others end at 1 and 18, and white is a tenth of 17 above 18.
+    assert shown(row(*range(19), 60000), header(bits=16)) == [round(v * 255 / 19.7) for v in range(19)] + [255]
+    assert shown(row(*range(18), 60000), header(bits=16)) == [0] * 18 + [255]
+
+
+def test_a_dark_pixel_of_many_takes_no_contrast() -> None:
+    values = range(1000, 1199)
+    expected = [0] + [round((value - 980.3) * 255 / (1198 - 980.3)) for value in values]
+    assert shown(row(0, *values), header(bits=16)) == expected
+
+
+@pytest.mark.parametrize(
+    ("width", "function"), [(1, "LINEAR"), (1.5, "LINEAR"), (0.5, "LINEAR_EXACT"), (0.1, "SIGMOID")]
+)
+def test_the_narrowest_windows_that_the_standard_allows(width: float, function: str) -> None:
+    window = display_of(header(WindowCenter=5, WindowWidth=width, VOILUTFunction=function)).voi
+    assert window == Window(centre=5, width=width, function=function)
+
+
+def test_padding_counts_only_where_the_image_is_stretched() -> None:
+    assert display_of(header(PixelPaddingValue=7)).padding == (7, 7)
+    assert display_of(header(PixelPaddingValue=7, WindowCenter=5, WindowWidth=9)).padding is None
+    assert display_of(header(bits=8, PixelPaddingValue=7)).padding is None

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, config
-from pydicom.uid import JPEG2000Lossless
+from pydicom import Dataset, config, dcmread
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, JPEG2000Lossless
 
-from rsna_det.data.dicom.display import display_of
+from rsna_det.data.dicom.display import DisplayError, LookUpTable, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from rsna_det.data.dicom.limits import Limits
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
@@ -314,3 +314,52 @@ def test_limits_are_numbers_from_one() -> None:
     with pytest.raises(InvalidValueError, match=r"reading\.max_pixels is 0; expected 1 or more"):
         Limits(max_pixels=0)
     assert Limits.of(max_pixels=None, max_bytes=5, accept=[]) == Limits(max_bytes=5)
+
+
+@pytest.mark.parametrize("high_bit", [11, 15])
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_padding_lies_where_the_highest_bit_says(high_bit: int, signed: bool) -> None:
+    header = Dataset()
+    header.BitsStored, header.HighBit, header.PixelRepresentation = 12, high_bit, int(signed)
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.PixelPaddingValue, header.PixelPaddingRangeLimit = 2050 << (high_bit - 11), 2000 << (high_bit - 11)
+    assert display_of(header).padding == ((2050 - 4096, 2000) if signed else (2000, 2050))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(
+    ("words", "count", "depth", "entries"),
+    [
+        ((0x0102, 0x0FFF), 2, 12, [0x0102, 0x0FFF]),
+        # Two entries of eight bits in one word, of which the first takes the lower byte in either order of bytes.
+        ((0x2010,), 2, 8, None),
+        ((0x0040,), 1, 8, [0x40]),
+    ],
+)
+def test_entries_of_a_lut_in_either_order_of_bytes(
+    tmp_path: Path, syntax: UID, words: tuple[int, ...], count: int, depth: int, entries: list[int] | None
+) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [count, 0, depth])
+    item.add_new("LUTData", "OW", np.array(words, dtype=">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes())
+    header = dcmread(write(tmp_path / "a.dcm", smooth(), syntax=syntax, VOILUTSequence=[item]))
+    voi = display_of(header).voi
+    assert isinstance(voi, LookUpTable)
+    stored = [0x10, 0x20] if syntax == ExplicitVRLittleEndian else [0x20, 0x10]
+    assert voi.entries.tolist() == (stored if entries is None else entries)
+
+
+@pytest.mark.parametrize("depth", [7, 17])
+def test_a_lut_of_other_depths_than_8_to_16_bits_is_refused(depth: int) -> None:
+    header = Dataset()
+    header.BitsStored, header.PixelRepresentation, header.PhotometricInterpretation = 16, 0, "MONOCHROME2"
+    header.VOILUTSequence = table([0, 100], first=0, depth=depth)
+    with pytest.raises(DisplayError, match=f"^a lookup table of {depth} bits with 2 of its 2 entries$"):
+        display_of(header)
+
+
+def test_limits_from_options_keep_the_rest() -> None:
+    assert Limits.of(max_pixels=5, max_bytes=None, accept=["one_grey_level"]) == Limits(
+        max_pixels=5, accept=frozenset({"one_grey_level"})
+    )
+    assert Limits.of(max_pixels=None, max_bytes=7, accept=[]) == Limits(max_bytes=7)

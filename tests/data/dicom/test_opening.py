@@ -24,6 +24,7 @@ from pydicom.uid import (
 
 from rsna_det.data.dicom import reading
 from rsna_det.data.dicom.limits import Limits
+from rsna_det.data.dicom.opening import BoundedFile
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph, read_size
 from tests.data.dicom.files import compressed, smooth, write
 
@@ -297,3 +298,17 @@ def test_a_damaged_length_takes_no_memory(tmp_path: Path) -> None:
         assert np.array_equal(read_radiograph(path), smooth())
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_no_more_is_asked_of_a_file_than_it_has(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (tmp_path / "a").write_bytes(content)
+    for begin in (0, 5, 200_000, len(content), len(content) + 9):
+        for size in (0, 1, 2**16, 2**16 + 1, 100_000, 2**62):
+            with BoundedFile(tmp_path / "a") as file:
+                file.seek(begin)
+                assert file.read(size) == content[begin : begin + size]
+        for everything in ((), (None,), (-1,)):
+            with BoundedFile(tmp_path / "a") as file:
+                file.seek(begin)
+                assert file.read(*everything) == content[begin:]

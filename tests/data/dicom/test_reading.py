@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from pydicom.uid import (
 
 from rsna_det.data.dicom import reading
 from rsna_det.data.dicom.reading import DicomError, find_dicoms, read_radiograph, read_size
+from rsna_det.errors import StorageError
 from tests.data.dicom.files import compressed, deep, grey, smooth, write
 from tests.properties import examples
 
@@ -279,7 +281,17 @@ def test_find_dicoms_errors(tmp_path: Path) -> None:
         find_dicoms(tmp_path / "nowhere")
     (tmp_path / "a.dcm").touch()
     (tmp_path / "a.DCM").touch()
-    with pytest.raises(DicomError, match="same image id"):
+    expected = rf"^{tmp_path}/a\.dcm: a\.DCM has the same image id; remove one of the two files$"
+    with pytest.raises(DicomError, match=expected):
+        find_dicoms(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(StorageError, match=rf"^{tmp_path} cannot be read .Permission denied"):
         find_dicoms(tmp_path)
 
 
