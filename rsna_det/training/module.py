@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import DecodingSettings, batch_detections, candidates
-from rsna_det.boxes.matching import match_anchors
+from rsna_det.boxes.host import to_host
+from rsna_det.models.cost import feature_sizes
 from rsna_det.structures import Batch, Candidates, Detections, HeadOutputs, Losses
-from rsna_det.training.data import training_data
-from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, image_losses
+from rsna_det.training.data import FinishesBatches, training_data
+from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, batch_losses
+from rsna_det.training.targets import TargetMaker
 from rsna_det.training.validation import ValidationMetrics, ValidationOutput
 
 LOGGED = (
@@ -64,6 +66,31 @@ class DetectorModule(LightningModule):
         self.decoding = decoding
         self.description = dict(description or {})
         self.metrics = ValidationMetrics(cut=decoding.cut, cuts=decoding.cuts)
+        self._target_makers: dict[int, TargetMaker] = {}
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002  # Lightning's signature
+        """Have the loaders' workers match anchors to boxes: the data cannot know the network's anchors."""
+        data: object = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, FinishesBatches):
+            data.finish_batches(self.target_maker(data.image_size))
+
+    def target_maker(self, image_size: int) -> TargetMaker:
+        """What adds targets to batches of images of this size, network pixels."""
+        if image_size not in self._target_makers:
+            self._target_makers[image_size] = TargetMaker(
+                image_size=image_size,
+                feature_sizes=feature_sizes(self.model, image_size=image_size),
+                levels=tuple(self.model.levels),  # type: ignore[arg-type]
+            )
+        return self._target_makers[image_size]
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """Add the targets to a batch of a loader that knows of none, before the device is involved."""
+        return batch if batch.targets is not None else self.target_maker(batch.images.shape[-1])(batch)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """The batch on the device; from page-locked memory the host does not wait for it."""
+        return batch.to(device, non_blocking=True)
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Head outputs of a batch of network images."""
@@ -87,11 +114,11 @@ class DetectorModule(LightningModule):
 
     def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
         """The unweighted losses of each image."""
-        anchors = self.anchors(outputs, batch.images.shape[-1])
-        targets = match_anchors(anchors=anchors, boxes=batch.boxes, box_mask=batch.box_mask)
-        return image_losses(
-            outputs=outputs, targets=targets, anchors=anchors, boxes=batch.boxes, categories=batch.categories
-        )
+        targets = batch.targets
+        if targets is None:
+            made = self.target_maker(batch.images.shape[-1]).targets(batch)
+            targets = made.to(outputs.box_logits.device, non_blocking=True)
+        return batch_losses(outputs=outputs, targets=targets, categories=batch.categories)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate at the start of the epoch."""
@@ -131,12 +158,13 @@ class DetectorModule(LightningModule):
             max_candidates=self.decoding.max_candidates,
         )
         self.metrics.update_outputs(outputs, kept.boxes)
-        truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
+        truths = [b[m] for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
         self.metrics.update_map(self.detections_before_cut(kept), truths)
-        probabilities = None if outputs.global_logits is None else outputs.global_logits.float().softmax(dim=1)
-        if probabilities is not None:
-            self.metrics.update_categories(probabilities, batch.categories)
-        return ValidationOutput(candidates=kept, probabilities=probabilities)
+        if outputs.global_logits is None:
+            return ValidationOutput(candidates=kept, probabilities=None)
+        probabilities = outputs.global_logits.float().softmax(dim=1)
+        self.metrics.update_categories(probabilities, batch.categories)
+        return ValidationOutput(candidates=kept, probabilities=to_host(probabilities)[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the means and scores over all validation images of all devices."""

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from rsna_det.boxes.matching import POSITIVE_FROM_IOU
 from rsna_det.boxes.reach import best_anchor_ious
 from rsna_det.errors import StorageError
-from rsna_det.models.cost import feature_sizes
 from rsna_det.training.data import TrainingData, training_data
 from rsna_det.training.module import DetectorModule
 
@@ -61,7 +59,7 @@ class RunPlan(Callback):
         data = training_data(trainer)
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
-        _log_reach(data, pl_module.model)
+        _log_reach(data, pl_module)
         needed = epochs * (
             len(data.val_images) * pl_module.decoding.max_candidates * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
         )
@@ -126,16 +124,17 @@ class RunPlan(Callback):
         )
 
 
-def _log_reach(data: TrainingData, model: nn.Module) -> None:
+def _log_reach(data: TrainingData, module: DetectorModule) -> None:
     """Say how many label boxes no anchor reaches, and warn if they are many: they are never learnt."""
     boxes = data.train_boxes
     if not len(boxes):
         return
+    known = module.target_maker(data.image_size)
     ious = best_anchor_ious(
         boxes=boxes,
         image_size=data.image_size,
-        feature_sizes=feature_sizes(model, image_size=data.image_size),
-        levels=model.levels,  # type: ignore[arg-type]
+        feature_sizes=known.feature_sizes,
+        levels=known.levels,
     )
     unreached = int((ious < POSITIVE_FROM_IOU).sum())
     share = unreached / len(boxes)
@@ -150,7 +149,7 @@ def _log_reach(data: TrainingData, model: nn.Module) -> None:
         len(boxes),
         POSITIVE_FROM_IOU,
         data.image_size,
-        list(model.levels),  # type: ignore[arg-type]
+        list(known.levels),
     )
 
 
