@@ -177,7 +177,7 @@ def _mapped(node: _Noun, function: Callable[[Tensor], Tensor], *, without: froze
         if field.name not in without and isinstance(value, Tensor):
             changed[field.name] = function(value)
         elif isinstance(value, BatchTargets | Windows):
-            changed[field.name] = _mapped(value, function)
+            changed[field.name] = _mapped(value, function)  # type: ignore[type-var]
     return replace(node, **changed)
 
 

@@ -99,7 +99,7 @@ class BoxRegressionHead(BoxHead):
             # A convolution of no image costs nothing.
             nothing: Tensor = self.last(self.tower(pyramid[-1][:0]))
             return nothing.reshape(0, self.outputs)
-        places = windows.places.split([group.wanted for group in windows.groups], dim=1)
+        places = torch.split(windows.places, [group.wanted for group in windows.groups], dim=1)
         found = [self._in_group(pyramid, group, own) for group, own in zip(windows.groups, places, strict=True)]
         return torch.cat(found)[windows.order]
 

@@ -29,6 +29,7 @@ from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine
 from rsna_det.training.module import LOGGED, DetectorModule
+from rsna_det.training.progress import ProgressBar
 
 _NO_FIRST_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 
@@ -61,7 +62,8 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
     end = TrainingEnd(folder=options.run_dir, limits=options.trainer)
     try:
         with provenance.recorded(), _errors_of_the_user(options):
-            trainer = _trainer(options, [provenance, end, EpochLine(), ResumedCheckpoints()], checkpoint)
+            own = [provenance, end, EpochLine(), ResumedCheckpoints(), *_progress_bar(options)]
+            trainer = _trainer(options, own, checkpoint)
             untrained = _untrained_score(options, module, data, checkpoint)
             seconds = _fit(options, trainer, module, data, checkpoint)
         # Its record is the last of the run's files: what a kill leaves undone before it, resuming does.
@@ -148,6 +150,10 @@ def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | 
         leave_id_to_original(RunFolder(options.run_dir), homes_of(content))
     loggers = [_logger(node, first_epoch) for node in options.logger.values()]
     return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
+
+
+def _progress_bar(options: TrainOptions) -> list[Callback]:
+    return [ProgressBar()] if options.trainer.get("enable_progress_bar", True) else []
 
 
 def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:

@@ -17,6 +17,7 @@ from rsna_det.boxes.host import to_host
 from rsna_det.models.cost import feature_sizes
 from rsna_det.structures import Batch, Candidates, Detections, HeadOutputs, Losses
 from rsna_det.training.data import FinishesBatches, training_data
+from rsna_det.training.epoch_table import STEP_LOSS, EpochTable
 from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, batch_losses
 from rsna_det.training.targets import TargetMaker
 from rsna_det.training.validation import ValidationMetrics, ValidationOutput
@@ -84,14 +85,6 @@ class DetectorModule(LightningModule):
             )
         return self._target_makers[image_size]
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        """Add the targets to a batch of a loader that knows of none, before the device is involved."""
-        return batch if batch.targets is not None else self.target_maker(batch.images.shape[-1])(batch)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
-        """The batch on the device; from page-locked memory the host does not wait for it."""
-        return batch.to(device, non_blocking=True)
-
     def forward(self, images: Tensor) -> HeadOutputs:
         """Head outputs of a batch of network images."""
         outputs: HeadOutputs = self.model(images)
@@ -113,10 +106,11 @@ class DetectorModule(LightningModule):
         )
 
     def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
-        """The unweighted losses of each image."""
+        """The unweighted losses of each image; anchors are matched here if no loader has done so."""
         targets = batch.targets
         if targets is None:
-            made = self.target_maker(batch.images.shape[-1]).targets(batch)
+            maker = self.target_maker(batch.images.shape[-1])
+            made = maker.matched(boxes=batch.boxes, box_mask=batch.box_mask)
             targets = made.to(outputs.box_logits.device, non_blocking=True)
         return batch_losses(outputs=outputs, targets=targets, categories=batch.categories)
 
@@ -132,7 +126,9 @@ class DetectorModule(LightningModule):
         named = {f"train/{name}": getattr(losses, name).mean().detach() for name in LOSS_NAMES}
         named["train/loss"] = total.detach()
         self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
-        self.log("step_loss", total.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch))
+        # Not for Lightning's bar, which would read it from the device after every step.
+        steps_logged = any(not isinstance(logger, EpochTable) for logger in self.loggers)
+        self.log(STEP_LOSS, total.detach(), on_step=True, on_epoch=False, logger=steps_logged, batch_size=len(batch))
         return total
 
     def on_train_batch_end(self, *_: Any) -> None:

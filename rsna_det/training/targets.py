@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rsna_det.boxes.anchors import pyramid_anchors
@@ -31,15 +31,20 @@ class TargetMaker:
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with its targets, on the CPU."""
-        return replace(batch, targets=self.targets(batch))
+        return replace(batch, targets=self.matched(boxes=batch.boxes, box_mask=batch.box_mask))
 
-    def targets(self, batch: Batch) -> BatchTargets:
-        """The targets of a batch, on the CPU."""
+    def matched(self, *, boxes: Float[Tensor, "batch boxes 4"], box_mask: Bool[Tensor, "batch boxes"]) -> BatchTargets:
+        """The targets of a batch, on the CPU.
+
+        Args:
+            boxes: padded label boxes in network pixels.
+            box_mask: False where ``boxes`` is padded.
+        """
         anchors = pyramid_anchors(
             image_size=self.image_size, feature_sizes=self.feature_sizes, levels=self.levels, device="cpu"
         )
-        matched = match_anchors(anchors=anchors, boxes=batch.boxes, box_mask=batch.box_mask)
-        found = batch_targets(matched, anchors=anchors, boxes=batch.boxes)
+        matched = match_anchors(anchors=anchors, boxes=boxes, box_mask=box_mask)
+        found = batch_targets(matched, anchors=anchors, boxes=boxes)
         windows = plan_windows(image=found.image.numpy(), anchor=found.anchor.numpy(), feature_sizes=self.feature_sizes)
         return replace(found, windows=windows)
 
