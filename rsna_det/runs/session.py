@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar as LightningBar
 
 from rsna_det.config.callbacks import check_callbacks
 from rsna_det.config.compose import build, build_partial
@@ -62,8 +63,7 @@ def run(options: TrainOptions, *, checkpoint: Path | None = None, sweep: bool = 
     end = TrainingEnd(folder=options.run_dir, limits=options.trainer)
     try:
         with provenance.recorded(), _errors_of_the_user(options):
-            own = [provenance, end, EpochLine(), ResumedCheckpoints(), *_progress_bar(options)]
-            trainer = _trainer(options, own, checkpoint)
+            trainer = _trainer(options, [provenance, end, EpochLine(), ResumedCheckpoints()], checkpoint)
             untrained = _untrained_score(options, module, data, checkpoint)
             seconds = _fit(options, trainer, module, data, checkpoint)
         # Its record is the last of the run's files: what a kill leaves undone before it, resuming does.
@@ -142,7 +142,8 @@ def _try_optimizer(module: DetectorModule) -> None:
 
 
 def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | None) -> Trainer:
-    callbacks = in_order_of_commit([*(build(node) for node in options.callbacks.values() if node is not None), *own])
+    chosen = [build(node) for node in options.callbacks.values() if node is not None]
+    callbacks = in_order_of_commit([*chosen, *own, *_progress_bar(options, chosen)])
     first_epoch = 0
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -152,8 +153,10 @@ def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | 
     return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
 
 
-def _progress_bar(options: TrainOptions) -> list[Callback]:
-    return [ProgressBar()] if options.trainer.get("enable_progress_bar", True) else []
+def _progress_bar(options: TrainOptions, others: Sequence[Callback]) -> list[Callback]:
+    """Ours, unless there is another or none is wanted."""
+    has_one = any(isinstance(callback, LightningBar) for callback in others)
+    return [] if has_one or not options.trainer.get("enable_progress_bar", True) else [ProgressBar()]
 
 
 def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:

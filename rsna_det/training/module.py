@@ -67,6 +67,7 @@ class DetectorModule(LightningModule):
         self.decoding = decoding
         self.description = dict(description or {})
         self.metrics = ValidationMetrics(cut=decoding.cut, cuts=decoding.cuts)
+        self.compiled = False
         self._target_makers: dict[int, TargetMaker] = {}
 
     def setup(self, stage: str) -> None:  # noqa: ARG002  # Lightning's signature

@@ -35,7 +35,8 @@ class RunPlan(Callback):
     """Logs the size, reach of the anchors, disk and time of a run, and refuses to start on a disk that is too small.
 
     The time is estimated twice: from the first steps after :data:`WARM_UP_STEPS`, for training alone, and from the
-    first epoch, with its validation. An epoch shorter than both together is timed as a whole only.
+    first epoch, with its validation. An epoch shorter than both together is timed as a whole only. The time that the
+    first steps took to compile the network is in neither.
 
     Args:
         folder: the run's folder.
@@ -47,6 +48,7 @@ class RunPlan(Callback):
         self.every_epoch = every_epoch
         self._first_epoch = -1
         self._epoch_started = self._steps_started = math.nan
+        self._compiling = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
         """Log the data, the boxes that the anchors reach and the disk space that the run needs.
@@ -92,14 +94,17 @@ class RunPlan(Callback):
         if batch_idx + 1 == WARM_UP_STEPS:
             self._steps_started = _now(pl_module.device)
         elif batch_idx + 1 == WARM_UP_STEPS + TIMED_STEPS:
-            self._log_steps(trainer, pl_module, seconds=(_now(pl_module.device) - self._steps_started) / TIMED_STEPS)
+            seconds = (_now(pl_module.device) - self._steps_started) / TIMED_STEPS
+            if getattr(pl_module, "compiled", False):
+                self._compiling = self._steps_started - self._epoch_started - WARM_UP_STEPS * seconds
+            self._log_steps(trainer, pl_module, seconds=seconds)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Log what the rest of the run will take: the epoch's validation is over."""
         epochs = _epochs_left(trainer) - 1
         if trainer.current_epoch != self._first_epoch or not trainer.is_global_zero or epochs < 1:
             return
-        seconds = time.perf_counter() - self._epoch_started
+        seconds = time.perf_counter() - self._epoch_started - self._compiling
         log.info(
             "time: about %s left for %s, since epoch %d took %s with its validation",
             duration(epochs * seconds),
