@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Int8, UInt8
@@ -65,10 +65,78 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowGroup:
+    """Windows of equal size, which a head computes together.
+
+    Attributes:
+        height: rows of each.
+        width: columns of each.
+        corners: level (counted from 0), image, first row and first column of each.
+        wanted: number of anchors that are wanted in all of them.
+    """
+
+    height: int
+    width: int
+    corners: tuple[tuple[int, int, int, int], ...]
+    wanted: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Parts of a pyramid's maps around wanted anchors; see :mod:`rsna_det.models.windows`.
+
+    Attributes:
+        groups: of windows; what they hold is known without asking the device.
+        places: of each wanted anchor, group by group: window within its group, number within the cell, row and column
+            within the window.
+        order: where each wanted anchor stands in ``places``.
+    """
+
+    groups: tuple[WindowGroup, ...]
+    places: Int[Tensor, "4 wanted"]
+    order: Int[Tensor, " wanted"]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Windows":
+        """The same with its tensors on ``device``."""
+        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchTargets:
+    """What the anchors of a batch should learn, as it travels to the device.
+
+    Which anchors are positive is known before: a device that is asked for it keeps the host waiting.
+
+    Attributes:
+        labels: 1 positive, 0 negative, -1 ignored.
+        image: number of each positive anchor's image within the batch.
+        anchor: number of each positive anchor; they are in the order of images and anchors.
+        deltas: of each positive anchor to its box, as :mod:`rsna_det.boxes.coding` encodes it.
+        windows: around the positive anchors; None where the network is asked for single anchors.
+    """
+
+    labels: Int8[Tensor, "batch anchors"]
+    image: Int[Tensor, " positives"]
+    anchor: Int[Tensor, " positives"]
+    deltas: Float[Tensor, "positives 4"]
+    windows: Windows | None
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "BatchTargets":
+        """The same with its tensors on ``device``."""
+        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+
+_ON_HOST = frozenset({"boxes", "box_mask", "source_boxes", "source_box_mask"})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Stacked samples, their boxes padded to the longest list (see :class:`Sample` for the fields).
 
     Padded rows of ``boxes`` and ``source_boxes`` are zero, and False in their mask.
+
+    Attributes:
+        targets: what the boxes mean for the anchors of a network; None where no network is known.
     """
 
     images: UInt8[Tensor, "batch 1 side side"]
@@ -81,22 +149,36 @@ class Batch:
     image_ids: tuple[str, ...]
     folds: tuple[int, ...]
     true_patients: tuple[str, ...]
+    targets: BatchTargets | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """The batch with its tensors on ``device``."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The batch with what a network and its losses need on ``device``.
+
+        Label boxes stay where they are: anchors are matched to them, and detections scored against them, on the CPU.
+        """
+        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=non_blocking), without=_ON_HOST)
 
     def pin_memory(self) -> "Batch":
-        """The batch with its tensors in page-locked memory, for asynchronous copies to a GPU."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        """The batch with what travels in page-locked memory, for asynchronous copies to a GPU."""
+        return _mapped(self, lambda tensor: tensor.pin_memory(), without=_ON_HOST)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        mapped: dict[str, Any] = {name: function(v) for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **mapped)
+
+_Noun = TypeVar("_Noun", Batch, BatchTargets, Windows)
+
+
+def _mapped(node: _Noun, function: Callable[[Tensor], Tensor], *, without: frozenset[str] = frozenset()) -> _Noun:
+    """A dataclass with a function of its tensors and of those in the dataclasses that it holds."""
+    changed: dict[str, Any] = {}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if field.name not in without and isinstance(value, Tensor):
+            changed[field.name] = function(value)
+        elif isinstance(value, BatchTargets | Windows):
+            changed[field.name] = _mapped(value, function)  # type: ignore[type-var]
+    return replace(node, **changed)
 
 
 class BoxDeltas(ABC):
@@ -107,12 +189,15 @@ class BoxDeltas(ABC):
     """
 
     @abstractmethod
-    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
-        """The boxes of some anchors, on the device of the indices.
+    def at(
+        self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"], windows: Windows | None = None
+    ) -> Float[Tensor, "wanted 4"]:
+        """The boxes of some anchors, on the device of the network's outputs.
 
         Args:
             image: number of the image within the batch.
             anchor: number of the anchor.
+            windows: around these anchors, on the device of the outputs, so that the host need not read the numbers.
         """
 
     @abstractmethod
@@ -130,9 +215,16 @@ class DenseDeltas(BoxDeltas):
 
     values: Float[Tensor, "batch anchors 4"]
 
-    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+    def at(
+        self,
+        *,
+        image: Int[Tensor, " wanted"],
+        anchor: Int[Tensor, " wanted"],
+        windows: Windows | None = None,  # noqa: ARG002
+    ) -> Float[Tensor, "wanted 4"]:
         """See :meth:`BoxDeltas.at`."""
-        return self.values[image, anchor]
+        device = self.values.device
+        return self.values[image.to(device, non_blocking=True), anchor.to(device, non_blocking=True)]
 
     def dense(self) -> Float[Tensor, "batch anchors 4"]:
         """See :meth:`BoxDeltas.dense`."""
@@ -162,7 +254,9 @@ class HeadOutputs:
             boxes: those made of ``box_deltas``, or its values, wherever they were needed.
         """
         parts = [self.box_logits, boxes, self.global_logits]
-        return torch.stack([part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]).all(dim=0)
+        finite = [part.isfinite().flatten(1).all(dim=1) for part in parts if part is not None]
+        device = self.box_logits.device
+        return torch.stack([of_part.to(device, non_blocking=True) for of_part in finite]).all(dim=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from torchvision.ops import nms
 
 from rsna_det.boxes.coding import decode
 from rsna_det.boxes.geometry import area, clip
+from rsna_det.boxes.host import to_host
 from rsna_det.errors import InvalidValueError
 from rsna_det.structures import Candidates, DenseDeltas, Detections, HeadOutputs
 
@@ -94,10 +95,10 @@ def candidates(
     score_floor: float,
     max_candidates: int,
 ) -> Candidates:
-    """Decode the highest-scoring anchors of each image into boxes in source pixels.
+    """Decode the highest-scoring anchors of each image into boxes in source pixels, on the CPU.
 
     Equal scores keep the order of the anchors. A box without area inside the radiograph is no candidate; one that is
-    not finite is, and is NaN.
+    not finite is, and is NaN. The host waits twice for a GPU: for the anchors whose boxes it asks for, and for these.
 
     Args:
         outputs: of the network.
@@ -109,24 +110,23 @@ def candidates(
     """
     scores, above_floor, top = _best_anchors(outputs, score_floor=score_floor, max_candidates=max_candidates)
     kept = above_floor.gather(1, top)
-    image, place = kept.nonzero(as_tuple=True)
     deltas = anchors.new_zeros(*top.shape, 4)
-    deltas[image, place] = outputs.box_deltas.at(image=image, anchor=top[image, place]).to(deltas)
+    (image, place), values = _values_at(outputs, kept, top)
+    deltas[image, place] = values.to(deltas)
     to_source = (source_sizes.amax(dim=1) / image_size)[:, None, None]
     boxes = clip(decode(deltas=deltas, anchors=anchors[top]) * to_source, source_sizes)
     # Clipping would hide infinity.
     boxes = boxes.where(deltas.isfinite().all(dim=-1, keepdim=True), torch.nan)
     mask = kept & ~(area(boxes) <= 0)
-    return _compact(boxes, scores.gather(1, top), mask, above_floor.sum(dim=1))
+    return _compact(*to_host(boxes, scores.gather(1, top), mask, above_floor.sum(dim=1)))
 
 
 def candidate_deltas(outputs: HeadOutputs, *, score_floor: float, max_candidates: int) -> DenseDeltas:
     """The boxes of the anchors that :func:`candidates` decodes with the same numbers; 0 at all others."""
     _, above_floor, top = _best_anchors(outputs, score_floor=score_floor, max_candidates=max_candidates)
-    image, place = above_floor.gather(1, top).nonzero(as_tuple=True)
-    anchor = top[image, place]
+    (image, place), found = _values_at(outputs, above_floor.gather(1, top), top)
     values = outputs.box_logits.new_zeros(*above_floor.shape, 4)
-    values[image, anchor] = outputs.box_deltas.at(image=image, anchor=anchor).to(values)
+    values[image, top[image, place]] = found.to(values)
     return DenseDeltas(values=values)
 
 
@@ -164,6 +164,16 @@ def batch_detections(batch: Candidates, *, nms_iou: float, relative_cut: float, 
         detections(boxes=b[m], scores=s[m], nms_iou=nms_iou, relative_cut=relative_cut, cut=cut)
         for b, s, m in zip(boxes, scores, mask, strict=True)
     ]
+
+
+def _values_at(
+    outputs: HeadOutputs, kept: Bool[Tensor, "batch top"], top: Int[Tensor, "batch top"]
+) -> tuple[tuple[Int[Tensor, " kept"], Int[Tensor, " kept"]], Float[Tensor, "kept 4"]]:
+    """Which places of ``top`` are kept, as indices on its device, and the network's numbers for their boxes."""
+    on_host, anchors = to_host(kept, top)
+    image, place = on_host.nonzero(as_tuple=True)
+    values = outputs.box_deltas.at(image=image, anchor=anchors[image, place])
+    return (image.to(top.device, non_blocking=True), place.to(top.device, non_blocking=True)), values
 
 
 def _best_anchors(

@@ -18,8 +18,8 @@ def clip(boxes: Float[Tensor, "*batch boxes 4"], sizes: Int[Tensor, "*batch 2"])
         boxes: in the pixels of ``sizes``.
         sizes: height and width of each image.
     """
-    limits = sizes.flip(-1).to(boxes).repeat_interleave(2, dim=-1)[..., None, [0, 2, 1, 3]]
-    return boxes.clamp(min=0).minimum(limits)
+    furthest = sizes.flip(-1).to(boxes)
+    return boxes.clamp(min=0).minimum(torch.cat([furthest, furthest], dim=-1)[..., None, :])
 
 
 def scale_about_centre(boxes: Float[Tensor, "*boxes 4"], *, factor: float) -> Float[Tensor, "*boxes 4"]:

@@ -43,13 +43,13 @@ def check_processes(trainer: Component, *, sweep: bool) -> None:
 
 
 def check_accelerator(trainer: Component) -> None:
-    """Refuse devices without float64, in which boxes are decoded and scores are summed.
+    """Refuse devices without float64, in which boxes are decoded and scores are summed, and float16 on a CPU.
 
     Args:
         trainer: the trainer's node of a configuration.
 
     Raises:
-        ConfigError: for such a device, named or picked by Lightning.
+        ConfigError: for such a device, named or picked by Lightning, or such a precision.
     """
     import torch
 
@@ -62,6 +62,12 @@ def check_accelerator(trainer: Component) -> None:
     if accelerator in ("gpu", "auto") and torch.backends.mps.is_available() and not torch.cuda.is_available():
         raise ConfigError(
             f"trainer.accelerator={accelerator} means Apple's MPS here, which lacks float64: set `trainer=cpu`"
+        )
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available())
+    if on_cpu and str(trainer.get("precision")) in ("16", "16-mixed"):
+        raise ConfigError(
+            f"trainer.precision is {trainer['precision']}, but the run is on the CPU, which has no mixed precision of "
+            "16 bits other than bfloat16: set trainer.precision=bf16-mixed, or 32-true, which is faster on most CPUs"
         )
 
 

@@ -52,7 +52,7 @@ _ROLES: dict[str, _Entry] = {
     **_entries(Role.SOURCE, "data.patients_csv", "data.folds_csv", "data.test_ids", is_file=True),
     **_entries(Role.PLACE, "run_dir", "resume", "paths", "data.cache_dir"),
     **_entries(Role.MACHINE, "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
-    **_entries(Role.MACHINE, "trainer.strategy", "trainer.plugins"),
+    **_entries(Role.MACHINE, "trainer.strategy", "trainer.plugins", "trainer.benchmark", "callbacks.hardware"),
     **_entries(Role.APPEARANCE, "logger", "score_untrained", "callbacks.images", "callbacks.plan"),
     **_entries(Role.APPEARANCE, "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     **_entries(Role.APPEARANCE, "trainer.log_every_n_steps"),

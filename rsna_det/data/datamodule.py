@@ -1,5 +1,6 @@
 """A fold of the challenge's data -> loaders for training and validation."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rsna_det.data.loading import EpochLoader, epoch_loader
 from rsna_det.data.sampling import EpochSampler
 from rsna_det.data.summary import counts, describe
 from rsna_det.errors import InvalidValueError, MissingFileError
-from rsna_det.structures import Category
+from rsna_det.structures import Batch, Category
 
 MIN_IMAGE_SIZE = 64
 _MAX_WORKERS = 8
@@ -102,6 +103,7 @@ class RsnaDataModule(LightningDataModule):
         self.limit_images = limit_images
         self._images: pd.DataFrame | None = None
         self._pixels: PixelSource | None = None
+        self._finish: Callable[[Batch], Batch] | None = None
         self._check_numbers()
         self._check_files()
 
@@ -169,6 +171,18 @@ class RsnaDataModule(LightningDataModule):
         boxes = [network_boxes(own, source_size=(h, w), image_size=self.image_size) for own, h, w in columns]
         return torch.from_numpy(np.concatenate([np.zeros((0, 4), dtype=np.float32), *boxes]))
 
+    def finish_batches(self, finish: Callable[[Batch], Batch]) -> None:
+        """Have the loaders' workers do something with each batch, such as to match anchors to its boxes.
+
+        Args:
+            finish: of a batch on the CPU; it is sent to the workers.
+        """
+        self._finish = finish
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:  # noqa: ARG002
+        """The batch on the device; the host does not wait for what leaves page-locked memory."""
+        return batch.to(device, non_blocking=True)
+
     def train_dataloader(self) -> EpochLoader:
         """Augmented training images in a new order every epoch."""
         return self._loader(self.train_images, augmentation=self.augmentation, shuffle=True)
@@ -216,7 +230,13 @@ class RsnaDataModule(LightningDataModule):
         )
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(size=len(dataset), seed=self.seed, shuffle=shuffle, rank=rank, world_size=devices)
-        return epoch_loader(dataset, sampler=sampler, batch_size=self.batch_size, num_workers=self._workers())
+        return epoch_loader(
+            dataset,
+            sampler=sampler,
+            batch_size=self.batch_size,
+            num_workers=self._workers(),
+            finish=self._finish,
+        )
 
     def _workers(self) -> int:
         if self.num_workers >= 0:

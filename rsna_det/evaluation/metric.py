@@ -179,8 +179,9 @@ class ChallengeMAP(Metric):
         if not detections:
             return
         scores = scores_of_lists(detections=detections, truths=truths, cuts=self.cuts)
-        self.score_sums += scores.nansum(dim=0).to(self.score_sums.device)
-        self.image_counts += (~scores.isnan()).sum(dim=0).to(self.image_counts.device)
+        device = self.score_sums.device
+        self.score_sums += scores.nansum(dim=0).to(device, non_blocking=True)
+        self.image_counts += (~scores.isnan()).sum(dim=0).to(device, non_blocking=True)
 
     def compute(self) -> Float64[Tensor, " cuts"]:
         """The score at each cut; NaN if no image counts."""

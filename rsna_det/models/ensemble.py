@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rsna_det.errors import ConfigError
-from rsna_det.structures import BoxDeltas, HeadOutputs
+from rsna_det.structures import BoxDeltas, HeadOutputs, Windows
 
 _MARGIN = 1e-3
 LOW, HIGH = 0.2, 0.8
@@ -73,8 +73,11 @@ class _MeanDeltas(BoxDeltas):
     def __init__(self, members: Sequence[BoxDeltas]) -> None:
         self.members = tuple(members)
 
-    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
-        return self._combined(torch.stack([member.at(image=image, anchor=anchor) for member in self.members]))
+    def at(
+        self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"], windows: Windows | None = None
+    ) -> Float[Tensor, "wanted 4"]:
+        found = [member.at(image=image, anchor=anchor, windows=windows) for member in self.members]
+        return self._combined(torch.stack(found))
 
     def dense(self) -> Float[Tensor, "batch anchors 4"]:
         # Image by image, to bound the memory.

@@ -1,11 +1,9 @@
 """The three heads: box class and box regression on every level of the pyramid, global class on C5."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -14,8 +12,8 @@ from torch.nn import functional
 from rsna_det.boxes.anchors import ANCHORS_PER_CELL
 from rsna_det.errors import InvalidValueError
 from rsna_det.models.pyramid import init_convolutions
-from rsna_det.models.windows import windows_around
-from rsna_det.structures import BoxDeltas, Category
+from rsna_det.models.windows import plan_windows
+from rsna_det.structures import BoxDeltas, Category, WindowGroup, Windows
 
 PRIOR = 0.01
 """Score of every anchor before training, so that negatives do not dominate the first steps (focal loss)."""
@@ -54,7 +52,7 @@ class BoxHead(nn.Module):
 
     def forward(self, pyramid: Sequence[Float[Tensor, "batch width _ _"]]) -> Float[Tensor, "batch anchors outputs"]:
         """The outputs of all anchors, in the order of level, row, column and the cell's anchors."""
-        maps = [self.last(self.dropout(self.tower(level))) for level in pyramid]
+        maps = [in_float32(self.last, self.dropout(self.tower(level))) for level in pyramid]
         # Views bring the cells to the front, so that joining the levels is the only copy.
         cells = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         return cells.reshape(len(cells), -1, self.outputs)
@@ -80,6 +78,7 @@ class BoxRegressionHead(BoxHead):
         *,
         image: Int[Tensor, " wanted"],
         anchor: Int[Tensor, " wanted"],
+        windows: Windows | None = None,
     ) -> Float[Tensor, "wanted 4"]:
         """The outputs of some anchors alone: those of :meth:`forward`, from windows around the anchors' cells.
 
@@ -89,68 +88,37 @@ class BoxRegressionHead(BoxHead):
             pyramid: the levels' maps.
             image: number of the image within the batch.
             anchor: number of the anchor, in the order of :meth:`forward`.
+            windows: of :func:`~rsna_det.models.windows.plan_windows` for these, on the device of the maps; None to plan
+                them now.
         """
-        crops = list(_crops(pyramid, image=image.cpu().numpy(), anchor=anchor.cpu().numpy()))
-        if not crops:
+        if windows is None:
+            sizes = [(level.shape[-2], level.shape[-1]) for level in pyramid]
+            windows = plan_windows(image=image.cpu().numpy(), anchor=anchor.cpu().numpy(), feature_sizes=sizes)
+            windows = windows.to(pyramid[0].device, non_blocking=True)
+        if not windows.groups:
             # A convolution of no image costs nothing.
-            nothing: Tensor = self.last(self.tower(pyramid[-1][:0]))
+            nothing = in_float32(self.last, self.tower(pyramid[-1][:0]))
             return nothing.reshape(0, self.outputs)
-        same_size: dict[tuple[int, ...], list[_Crop]] = {}
-        for crop in crops:
-            same_size.setdefault(tuple(crop.features.shape), []).append(crop)
-        found = torch.cat([self._at_places(group) for group in same_size.values()])
-        order = np.concatenate([crop.wanted for group in same_size.values() for crop in group])
-        return found[torch.from_numpy(np.argsort(order)).to(found.device)].to(image.device)
+        places = torch.split(windows.places, [group.wanted for group in windows.groups], dim=1)
+        found = [self._in_group(pyramid, group, own) for group, own in zip(windows.groups, places, strict=True)]
+        return torch.cat(found)[windows.order]
 
-    def _at_places(self, crops: Sequence["_Crop"]) -> Float[Tensor, "wanted 4"]:
-        """The outputs at the places of crops of one size, crop by crop."""
-        maps = self.last(self.tower(torch.stack([crop.features for crop in crops])))
-        outputs = maps.unflatten(1, (ANCHORS_PER_CELL, self.outputs))
-        number = np.repeat(np.arange(len(crops)), [len(crop.wanted) for crop in crops])
-        places = np.concatenate([crop.places for crop in crops], axis=1)
-        crop, within, row, column = torch.from_numpy(np.stack([number, *places])).to(maps.device)
-        found: Tensor = outputs[crop, within, :, row, column]
+    def _in_group(
+        self,
+        pyramid: Sequence[Float[Tensor, "batch width _ _"]],
+        group: WindowGroup,
+        places: Int[Tensor, "4 own"],
+    ) -> Float[Tensor, "own 4"]:
+        """The outputs at places of windows of one size."""
+        crops = [
+            pyramid[level][image].narrow(1, top, group.height).narrow(2, left, group.width)
+            for level, image, top, left in group.corners
+        ]
+        maps = in_float32(self.last, self.tower(torch.stack(crops)))
+        outputs = torch.unflatten(maps, 1, (ANCHORS_PER_CELL, self.outputs))
+        window, within, row, column = places
+        found: Tensor = outputs[window, within, :, row, column]
         return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Crop:
-    """A window of one image's map.
-
-    Attributes:
-        features: what the map has there.
-        wanted: positions of its anchors among all that are wanted.
-        places: number within the cell, row and column of each, counted within the window.
-    """
-
-    features: Float[Tensor, "width _ _"]
-    wanted: Int[np.ndarray, " own"]
-    places: Int[np.ndarray, "3 own"]
-
-
-def _crops(
-    pyramid: Sequence[Float[Tensor, "batch width _ _"]],
-    *,
-    image: Int[np.ndarray, " wanted"],
-    anchor: Int[np.ndarray, " wanted"],
-) -> Iterator[_Crop]:
-    """The windows around the wanted anchors' cells, of all levels and images."""
-    cell, within = np.divmod(anchor, ANCHORS_PER_CELL)
-    first = 0
-    for level in pyramid:
-        height, width = level.shape[-2:]
-        rows, columns = np.divmod(cell - first, width)
-        on_level = (cell >= first) & (cell < first + height * width)
-        for number in np.unique(image[on_level]).tolist():
-            own = np.flatnonzero(on_level & (image == number))
-            for window in windows_around(rows[own], columns[own], height=height, width=width):
-                wanted = own[window.cells]
-                yield _Crop(
-                    features=level[number].narrow(1, window.top, window.height).narrow(2, window.left, window.width),
-                    wanted=wanted,
-                    places=np.stack([within[wanted], rows[wanted] - window.top, columns[wanted] - window.left]),
-                )
-        first += height * width
 
 
 class RegressedDeltas(BoxDeltas):
@@ -168,10 +136,12 @@ class RegressedDeltas(BoxDeltas):
         # They may be asked for outside the block of mixed precision in which the network ran.
         self._mixed = torch.get_autocast_dtype(self._device) if _is_mixed(self._device) else None
 
-    def at(self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"]) -> Float[Tensor, "wanted 4"]:
+    def at(
+        self, *, image: Int[Tensor, " wanted"], anchor: Int[Tensor, " wanted"], windows: Windows | None = None
+    ) -> Float[Tensor, "wanted 4"]:
         """See :meth:`BoxDeltas.at`."""
         with self._precision():
-            return at_least_float32(self.head.at(self.pyramid, image=image, anchor=anchor))
+            return at_least_float32(self.head.at(self.pyramid, image=image, anchor=anchor, windows=windows))
 
     def dense(self) -> Float[Tensor, "batch anchors 4"]:
         """See :meth:`BoxDeltas.dense`."""
@@ -184,6 +154,18 @@ class RegressedDeltas(BoxDeltas):
 
 def _is_mixed(device: str) -> bool:
     return device != "meta" and torch.is_autocast_enabled(device)
+
+
+def in_float32(layer: nn.Module, features: Float[Tensor, "*features"]) -> Float[Tensor, "*outputs"]:
+    """The outputs of a head's last layer, which mixed precision would round to 8 or 11 bits.
+
+    Measured on the outputs, bfloat16 in the last layers costs 0.34 standard deviations, float16 0.03.
+    """
+    device = features.device.type
+    exact = features.float() if _is_mixed(device) else features
+    with torch.autocast(device, enabled=False) if _is_mixed(device) else nullcontext():
+        outputs: Tensor = layer(exact)
+    return outputs
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -220,8 +202,7 @@ class GlobalHead(nn.Module):
         pooled = functional.max_pool2d(c5, 2, ceil_mode=min(c5.shape[-2:]) == 1)
         features = functional.relu(self.convolution(_padded(pooled)))
         joined = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        logits: Tensor = self.linear(self.dropout(joined))
-        return logits
+        return in_float32(self.linear, self.dropout(joined))
 
 
 def checked_dropout(probability: float) -> float:

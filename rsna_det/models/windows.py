@@ -5,11 +5,15 @@ every side or ending where the map ends, so gives the same numbers as the whole 
 window's own edges does not get that far, and at the map's edges it is the map's padding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Int
+
+from rsna_det.boxes.anchors import ANCHORS_PER_CELL
+from rsna_det.structures import WindowGroup, Windows
 
 REACH = 5
 """Convolutions of 3x3 one after another in a box head."""
@@ -36,6 +40,71 @@ class Window:
     height: int
     width: int
     cells: Int[np.ndarray, " cells"]
+
+
+def plan_windows(
+    *, image: Int[np.ndarray, " wanted"], anchor: Int[np.ndarray, " wanted"], feature_sizes: Sequence[tuple[int, int]]
+) -> Windows:
+    """The windows around the wanted anchors' cells, of all levels and images.
+
+    Args:
+        image: number of the image within the batch.
+        anchor: number of the anchor, in the order of level, row, column and the cell's anchors.
+        feature_sizes: height and width of each level's map.
+    """
+    same_size: dict[tuple[int, int], list[_Placed]] = {}
+    for placed in _placed_windows(image, anchor, feature_sizes):
+        same_size.setdefault((placed.window.height, placed.window.width), []).append(placed)
+    found = [placed for group in same_size.values() for placed in group]
+    number = [n for group in same_size.values() for n, placed in enumerate(group) for _ in placed.wanted]
+    places = np.concatenate([np.zeros((3, 0), dtype=np.int64), *(placed.places for placed in found)], axis=1)
+    wanted = np.concatenate([np.zeros(0, dtype=np.int64), *(placed.wanted for placed in found)])
+    return Windows(
+        groups=tuple(
+            WindowGroup(
+                height=height,
+                width=width,
+                corners=tuple((p.level, p.image, p.window.top, p.window.left) for p in group),
+                wanted=sum(len(p.wanted) for p in group),
+            )
+            for (height, width), group in same_size.items()
+        ),
+        places=torch.from_numpy(np.concatenate([np.array(number, dtype=np.int64)[None], places])),
+        order=torch.from_numpy(np.argsort(wanted)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """A window of one image's map on one level.
+
+    Attributes:
+        wanted: positions of its anchors among all that are wanted.
+        places: number within the cell, row and column of each, counted within the window.
+    """
+
+    level: int
+    image: int
+    window: Window
+    wanted: Int[np.ndarray, " own"]
+    places: Int[np.ndarray, "3 own"]
+
+
+def _placed_windows(
+    image: Int[np.ndarray, " wanted"], anchor: Int[np.ndarray, " wanted"], feature_sizes: Sequence[tuple[int, int]]
+) -> Iterator[_Placed]:
+    cell, within = np.divmod(anchor, ANCHORS_PER_CELL)
+    first = 0
+    for level, (height, width) in enumerate(feature_sizes):
+        rows, columns = np.divmod(cell - first, width)
+        on_level = (cell >= first) & (cell < first + height * width)
+        for number in np.unique(image[on_level]).tolist():
+            own = np.flatnonzero(on_level & (image == number))
+            for window in windows_around(rows[own], columns[own], height=height, width=width):
+                wanted = own[window.cells]
+                places = np.stack([within[wanted], rows[wanted] - window.top, columns[wanted] - window.left])
+                yield _Placed(level=level, image=number, window=window, wanted=wanted, places=places)
+        first += height * width
 
 
 def windows_around(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import candidate_deltas, candidates
+from rsna_det.boxes.host import to_host
 from rsna_det.config.memory import lack_of_memory
 from rsna_det.data.cache.decoding_pool import Square
 from rsna_det.errors import DataError, ResourceError
@@ -131,7 +132,7 @@ class Pipeline:
         network = self.network(index)
         started = time.perf_counter()
         try:
-            found: HeadOutputs = network(images.pixels.to(self.device))
+            found: HeadOutputs = network(images.pixels.to(self.device, non_blocking=True))
         except (RuntimeError, MemoryError) as error:
             place = lack_of_memory(error)
             if place is None:
@@ -140,25 +141,31 @@ class Pipeline:
                 f"{place} has too little memory for a batch of {len(images.ids)} images at {self.point.image_size} px: "
                 "lower batch_size"
             ) from error
-        on_cpu = replace(
-            found,
-            box_logits=found.box_logits.cpu(),
-            box_deltas=self._deltas(found),
-            global_logits=None if found.global_logits is None else found.global_logits.cpu(),
-        )
+        on_cpu = self._on_cpu(found)
         self.timings.add(NETWORK, time.perf_counter() - started, len(images.ids))
         return on_cpu
 
-    def _deltas(self, outputs: HeadOutputs) -> DenseDeltas:
-        """The boxes on the CPU: of one member those that it can detect, of several members those of all anchors.
+    def _on_cpu(self, outputs: HeadOutputs) -> HeadOutputs:
+        parts = [outputs.box_logits, self._deltas(outputs)]
+        parts += [] if outputs.global_logits is None else [outputs.global_logits]
+        box_logits, deltas, *global_logits = to_host(*parts)
+        return replace(
+            outputs,
+            box_logits=box_logits,
+            box_deltas=DenseDeltas(values=deltas),
+            global_logits=global_logits[0] if global_logits else None,
+        )
+
+    def _deltas(self, outputs: HeadOutputs) -> Float[Tensor, "batch anchors 4"]:
+        """The boxes: of one member those that it can detect, of several members those of all anchors.
 
         Which anchors an ensemble detects is known only when all members have seen the image, each after the other;
         their pyramids would take seven times the memory of their boxes until then.
         """
         if len(self.members) > 1:
-            return DenseDeltas(values=outputs.box_deltas.dense().cpu())
+            return outputs.box_deltas.dense()
         known = candidate_deltas(outputs, score_floor=self.point.score_floor, max_candidates=self.point.max_candidates)
-        return DenseDeltas(values=known.values.cpu())
+        return known.values
 
     def not_finite(self, index: int, images: Images, outputs: HeadOutputs) -> dict[str, str]:
         """The images for which a member's outputs hold NaN or infinity, with what to do about each."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar as LightningBar
 
 from rsna_det.config.callbacks import check_callbacks
 from rsna_det.config.compose import build, build_partial
@@ -29,6 +30,7 @@ from rsna_det.training.checkpoint_io import read_checkpoint
 from rsna_det.training.commit import ResumedCheckpoints, homes_of, in_order_of_commit
 from rsna_det.training.epoch_line import EpochLine
 from rsna_det.training.module import LOGGED, DetectorModule
+from rsna_det.training.progress import ProgressBar
 
 _NO_FIRST_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 
@@ -140,7 +142,8 @@ def _try_optimizer(module: DetectorModule) -> None:
 
 
 def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | None) -> Trainer:
-    callbacks = in_order_of_commit([*(build(node) for node in options.callbacks.values() if node is not None), *own])
+    chosen = [build(node) for node in options.callbacks.values() if node is not None]
+    callbacks = in_order_of_commit([*chosen, *own, *_progress_bar(options, chosen)])
     first_epoch = 0
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -148,6 +151,12 @@ def _trainer(options: TrainOptions, own: Sequence[Callback], checkpoint: Path | 
         leave_id_to_original(RunFolder(options.run_dir), homes_of(content))
     loggers = [_logger(node, first_epoch) for node in options.logger.values()]
     return _built_trainer(options, logger=loggers, callbacks=callbacks, default_root_dir=str(options.run_dir))
+
+
+def _progress_bar(options: TrainOptions, others: Sequence[Callback]) -> list[Callback]:
+    """Ours, unless there is another or none is wanted."""
+    has_one = any(isinstance(callback, LightningBar) for callback in others)
+    return [] if has_one or not options.trainer.get("enable_progress_bar", True) else [ProgressBar()]
 
 
 def _built_trainer(options: TrainOptions, **parts: object) -> Trainer:

@@ -200,10 +200,11 @@ class DetectionImages(Callback):
         self.folder = Path(folder)
         self.count, self.columns, self.side = count, columns, side
         self._drawn: list[tuple[Batch, int, Detections]] = []
+        self._opacities = 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Start a new sheet."""
-        self._drawn = []
+        self._drawn, self._opacities = [], 0
 
     def on_validation_batch_end(  # type: ignore[override]
         self, trainer: Trainer, pl_module: DetectorModule, outputs: ValidationOutput, batch: Batch, *_: Any
@@ -213,9 +214,10 @@ class DetectionImages(Callback):
             return
         detections = pl_module.detections_before_cut(outputs.candidates)
         for row, category in enumerate(batch.categories.tolist()):
-            opacities = sum(b.categories[r].item() == Category.OPACITY for b, r, _ in self._drawn)
-            same_kind = opacities if category == Category.OPACITY else len(self._drawn) - opacities
+            is_opacity = category == Category.OPACITY
+            same_kind = self._opacities if is_opacity else len(self._drawn) - self._opacities
             if same_kind < (self.count + 1) // 2 and len(self._drawn) < self.count:
+                self._opacities += is_opacity
                 self._drawn.append((batch, row, detections[row]))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

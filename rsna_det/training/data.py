@@ -1,12 +1,14 @@
 """What training needs of its data, as a protocol: training does not import :mod:`rsna_det.data`."""
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Protocol, runtime_checkable
 
 import pandas as pd
 from jaxtyping import Float
 from pytorch_lightning import Trainer
 from torch import Tensor
+
+from rsna_det.structures import Batch
 
 
 @runtime_checkable
@@ -40,6 +42,20 @@ class TrainingData(Protocol):
 
     def describe(self) -> str:
         """The data in words, one fact per line."""
+
+
+@runtime_checkable
+class FinishesBatches(Protocol):
+    """A data module whose loaders' workers can do something with each batch before it leaves them.
+
+    Attributes:
+        image_size: side of the network's square images, in pixels.
+    """
+
+    image_size: int
+
+    def finish_batches(self, finish: Callable[[Batch], Batch]) -> None:
+        """Have the workers of all loaders made from now on call this."""
 
 
 def training_data(trainer: Trainer) -> TrainingData:

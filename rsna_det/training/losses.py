@@ -1,14 +1,14 @@
 """The multi-task loss: focal for the box class, smooth L1 for the boxes, cross-entropy for the whole image."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 from torchvision.ops import sigmoid_focal_loss
 
-from rsna_det.boxes.coding import encode
 from rsna_det.errors import InvalidValueError
-from rsna_det.structures import AnchorTargets, BoxDeltas, HeadOutputs, Losses
+from rsna_det.structures import AnchorTargets, BatchTargets, BoxDeltas, HeadOutputs, Losses
+from rsna_det.training.targets import batch_targets
 
 LOSS_NAMES = ("box_class", "box_regression", "global_class")
 """The fields of :class:`~rsna_det.structures.Losses`."""
@@ -26,10 +26,7 @@ def image_losses(
     boxes: Float[Tensor, "batch boxes 4"],
     categories: Int[Tensor, " batch"],
 ) -> Losses:
-    """The three unweighted losses of each image, with the published code's numbers.
-
-    An image without boxes has only negative anchors: it adds to the
-    box-class loss (paper, section 4.1) and has a regression loss of 0.
+    """The three unweighted losses of each image for targets that were just matched; see :func:`batch_losses`.
 
     Args:
         outputs: of the network.
@@ -38,34 +35,48 @@ def image_losses(
         boxes: padded label boxes in network pixels, indexed by ``targets.box_index``.
         categories: number of each image's category.
     """
+    found = batch_targets(targets, anchors=anchors, boxes=boxes)
+    return batch_losses(outputs=outputs, targets=found, categories=categories)
+
+
+def batch_losses(*, outputs: HeadOutputs, targets: BatchTargets, categories: Int[Tensor, " batch"]) -> Losses:
+    """The three unweighted losses of each image, with the published code's numbers; the host waits for nothing.
+
+    An image without boxes has only negative anchors: it adds to the
+    box-class loss (paper, section 4.1) and has a regression loss of 0.
+
+    Args:
+        outputs: of the network.
+        targets: what the anchors should learn, on the device of the outputs.
+        categories: number of each image's category.
+    """
+    positive = targets.labels == 1
+    positives = positive.sum(dim=1).clamp(min=1)
     return Losses(
-        box_class=_box_class_loss(outputs.box_logits.squeeze(-1), targets),
-        box_regression=_box_regression_loss(outputs.box_deltas, targets, anchors, boxes),
+        box_class=_focal_sums(outputs.box_logits.squeeze(-1), positive, ignored=targets.labels < 0) / positives,
+        box_regression=_smooth_l1_sums(outputs.box_deltas, targets) / positives,
         global_class=_global_class_loss(outputs.global_logits, categories, like=outputs.box_logits),
     )
 
 
-def _box_class_loss(logits: Float[Tensor, "batch anchors"], targets: AnchorTargets) -> Float[Tensor, " batch"]:
-    """Focal loss summed over the anchors that are not ignored, divided by the number of positives (at least 1)."""
-    positive = targets.labels == 1
-    losses = sigmoid_focal_loss(logits, positive.to(logits), alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
-    sums: Tensor = losses.masked_fill(targets.labels < 0, 0).sum(dim=1)
-    return sums / positive.sum(dim=1).clamp(min=1)
-
-
-def _box_regression_loss(
-    deltas: BoxDeltas,
-    targets: AnchorTargets,
-    anchors: Float[Tensor, "anchors 4"],
-    boxes: Float[Tensor, "batch boxes 4"],
+def _focal_sums(
+    logits: Float[Tensor, "batch anchors"],
+    positive: Bool[Tensor, "batch anchors"],
+    *,
+    ignored: Bool[Tensor, "batch anchors"],
 ) -> Float[Tensor, " batch"]:
-    """Smooth L1 averaged over an image's positive anchors and their four coordinates, 0 where there are none."""
-    image, anchor = (targets.labels == 1).nonzero(as_tuple=True)
-    wanted = encode(boxes=boxes[image, targets.box_index[image, anchor]], anchors=anchors[anchor])
-    predicted = deltas.at(image=image, anchor=anchor)
-    losses = smooth_l1_loss(predicted, wanted.to(predicted), beta=SMOOTH_L1_BETA, reduction="none").mean(dim=1)
-    positives = torch.bincount(image, minlength=len(boxes)).clamp(min=1)
-    return losses.new_zeros(len(boxes)).index_add(0, image, losses) / positives
+    """Focal loss summed over the anchors that are not ignored."""
+    losses = sigmoid_focal_loss(logits, positive.to(logits), alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
+    sums: Tensor = losses.masked_fill(ignored, 0).sum(dim=1)
+    return sums
+
+
+def _smooth_l1_sums(deltas: BoxDeltas, targets: BatchTargets) -> Float[Tensor, " batch"]:
+    """Smooth L1, averaged over the four coordinates, summed over an image's positive anchors."""
+    predicted = deltas.at(image=targets.image, anchor=targets.anchor, windows=targets.windows)
+    wanted = targets.deltas.to(predicted)
+    losses = smooth_l1_loss(predicted, wanted, beta=SMOOTH_L1_BETA, reduction="none").mean(dim=1)
+    return losses.new_zeros(len(targets.labels)).index_add(0, targets.image, losses)
 
 
 def _global_class_loss(

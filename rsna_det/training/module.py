@@ -13,10 +13,13 @@ from torch.optim import Optimizer
 
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import DecodingSettings, batch_detections, candidates
-from rsna_det.boxes.matching import match_anchors
+from rsna_det.boxes.host import to_host
+from rsna_det.models.cost import feature_sizes
 from rsna_det.structures import Batch, Candidates, Detections, HeadOutputs, Losses
-from rsna_det.training.data import training_data
-from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, image_losses
+from rsna_det.training.data import FinishesBatches, training_data
+from rsna_det.training.epoch_table import STEP_LOSS, EpochTable
+from rsna_det.training.losses import LOSS_NAMES, MultiTaskLoss, batch_losses
+from rsna_det.training.targets import TargetMaker
 from rsna_det.training.validation import ValidationMetrics, ValidationOutput
 
 LOGGED = (
@@ -64,6 +67,24 @@ class DetectorModule(LightningModule):
         self.decoding = decoding
         self.description = dict(description or {})
         self.metrics = ValidationMetrics(cut=decoding.cut, cuts=decoding.cuts)
+        self.compiled = False
+        self._target_makers: dict[int, TargetMaker] = {}
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002  # Lightning's signature
+        """Have the loaders' workers match anchors to boxes: the data cannot know the network's anchors."""
+        data: object = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, FinishesBatches):
+            data.finish_batches(self.target_maker(data.image_size))
+
+    def target_maker(self, image_size: int) -> TargetMaker:
+        """What adds targets to batches of images of this size, network pixels."""
+        if image_size not in self._target_makers:
+            self._target_makers[image_size] = TargetMaker(
+                image_size=image_size,
+                feature_sizes=feature_sizes(self.model, image_size=image_size),
+                levels=tuple(self.model.levels),  # type: ignore[arg-type]
+            )
+        return self._target_makers[image_size]
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Head outputs of a batch of network images."""
@@ -86,12 +107,13 @@ class DetectorModule(LightningModule):
         )
 
     def losses(self, batch: Batch, outputs: HeadOutputs) -> Losses:
-        """The unweighted losses of each image."""
-        anchors = self.anchors(outputs, batch.images.shape[-1])
-        targets = match_anchors(anchors=anchors, boxes=batch.boxes, box_mask=batch.box_mask)
-        return image_losses(
-            outputs=outputs, targets=targets, anchors=anchors, boxes=batch.boxes, categories=batch.categories
-        )
+        """The unweighted losses of each image; anchors are matched here if no loader has done so."""
+        targets = batch.targets
+        if targets is None:
+            maker = self.target_maker(batch.images.shape[-1])
+            made = maker.matched(boxes=batch.boxes, box_mask=batch.box_mask)
+            targets = made.to(outputs.box_logits.device, non_blocking=True)
+        return batch_losses(outputs=outputs, targets=targets, categories=batch.categories)
 
     def on_train_epoch_start(self) -> None:
         """Log the learning rate at the start of the epoch."""
@@ -105,7 +127,9 @@ class DetectorModule(LightningModule):
         named = {f"train/{name}": getattr(losses, name).mean().detach() for name in LOSS_NAMES}
         named["train/loss"] = total.detach()
         self.log_dict(named, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
-        self.log("step_loss", total.detach(), on_step=True, on_epoch=False, prog_bar=True, batch_size=len(batch))
+        # Not for Lightning's bar, which would read it from the device after every step.
+        steps_logged = any(not isinstance(logger, EpochTable) for logger in self.loggers)
+        self.log(STEP_LOSS, total.detach(), on_step=True, on_epoch=False, logger=steps_logged, batch_size=len(batch))
         return total
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -131,12 +155,13 @@ class DetectorModule(LightningModule):
             max_candidates=self.decoding.max_candidates,
         )
         self.metrics.update_outputs(outputs, kept.boxes)
-        truths = [b[m].cpu() for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
+        truths = [b[m] for b, m in zip(batch.source_boxes, batch.source_box_mask, strict=True)]
         self.metrics.update_map(self.detections_before_cut(kept), truths)
-        probabilities = None if outputs.global_logits is None else outputs.global_logits.float().softmax(dim=1)
-        if probabilities is not None:
-            self.metrics.update_categories(probabilities, batch.categories)
-        return ValidationOutput(candidates=kept, probabilities=probabilities)
+        if outputs.global_logits is None:
+            return ValidationOutput(candidates=kept, probabilities=None)
+        probabilities = outputs.global_logits.float().softmax(dim=1)
+        self.metrics.update_categories(probabilities, batch.categories)
+        return ValidationOutput(candidates=kept, probabilities=to_host(probabilities)[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log the means and scores over all validation images of all devices."""

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from rsna_det.boxes.matching import POSITIVE_FROM_IOU
 from rsna_det.boxes.reach import best_anchor_ious
 from rsna_det.errors import StorageError
-from rsna_det.models.cost import feature_sizes
 from rsna_det.training.data import TrainingData, training_data
 from rsna_det.training.module import DetectorModule
 
@@ -37,7 +35,8 @@ class RunPlan(Callback):
     """Logs the size, reach of the anchors, disk and time of a run, and refuses to start on a disk that is too small.
 
     The time is estimated twice: from the first steps after :data:`WARM_UP_STEPS`, for training alone, and from the
-    first epoch, with its validation. An epoch shorter than both together is timed as a whole only.
+    first epoch, with its validation. An epoch shorter than both together is timed as a whole only. The time that the
+    first steps took to compile the network is in neither.
 
     Args:
         folder: the run's folder.
@@ -49,6 +48,7 @@ class RunPlan(Callback):
         self.every_epoch = every_epoch
         self._first_epoch = -1
         self._epoch_started = self._steps_started = math.nan
+        self._compiling = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: DetectorModule) -> None:  # type: ignore[override]
         """Log the data, the boxes that the anchors reach and the disk space that the run needs.
@@ -61,7 +61,7 @@ class RunPlan(Callback):
         data = training_data(trainer)
         epochs = _epochs_left(trainer)
         log.info("%s", data.describe())
-        _log_reach(data, pl_module.model)
+        _log_reach(data, pl_module)
         needed = epochs * (
             len(data.val_images) * pl_module.decoding.max_candidates * BYTES_PER_CANDIDATE + BYTES_PER_PICTURE
         )
@@ -94,14 +94,17 @@ class RunPlan(Callback):
         if batch_idx + 1 == WARM_UP_STEPS:
             self._steps_started = _now(pl_module.device)
         elif batch_idx + 1 == WARM_UP_STEPS + TIMED_STEPS:
-            self._log_steps(trainer, pl_module, seconds=(_now(pl_module.device) - self._steps_started) / TIMED_STEPS)
+            seconds = (_now(pl_module.device) - self._steps_started) / TIMED_STEPS
+            if getattr(pl_module, "compiled", False):
+                self._compiling = self._steps_started - self._epoch_started - WARM_UP_STEPS * seconds
+            self._log_steps(trainer, pl_module, seconds=seconds)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Log what the rest of the run will take: the epoch's validation is over."""
         epochs = _epochs_left(trainer) - 1
         if trainer.current_epoch != self._first_epoch or not trainer.is_global_zero or epochs < 1:
             return
-        seconds = time.perf_counter() - self._epoch_started
+        seconds = time.perf_counter() - self._epoch_started - self._compiling
         log.info(
             "time: about %s left for %s, since epoch %d took %s with its validation",
             duration(epochs * seconds),
@@ -126,16 +129,17 @@ class RunPlan(Callback):
         )
 
 
-def _log_reach(data: TrainingData, model: nn.Module) -> None:
+def _log_reach(data: TrainingData, module: DetectorModule) -> None:
     """Say how many label boxes no anchor reaches, and warn if they are many: they are never learnt."""
     boxes = data.train_boxes
     if not len(boxes):
         return
+    known = module.target_maker(data.image_size)
     ious = best_anchor_ious(
         boxes=boxes,
         image_size=data.image_size,
-        feature_sizes=feature_sizes(model, image_size=data.image_size),
-        levels=model.levels,  # type: ignore[arg-type]
+        feature_sizes=known.feature_sizes,
+        levels=known.levels,
     )
     unreached = int((ious < POSITIVE_FROM_IOU).sum())
     share = unreached / len(boxes)
@@ -150,7 +154,7 @@ def _log_reach(data: TrainingData, model: nn.Module) -> None:
         len(boxes),
         POSITIVE_FROM_IOU,
         data.image_size,
-        list(model.levels),  # type: ignore[arg-type]
+        list(known.levels),
     )
 
 

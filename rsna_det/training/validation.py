@@ -41,11 +41,12 @@ class ValidationMetrics(nn.Module):
         super().__init__()
         self.cuts = [cut, *cuts]
         self.map = ChallengeMAP(cuts=self.cuts)
+        # What the metrics would check, the host would wait for.
         self.losses = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in (*LOSS_NAMES, "loss")})
-        self.accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro")
-        self.auc = BinaryAUROC()
-        self.opacity_share = MeanMetric()
-        self.not_finite = SumMetric()
+        self.accuracy = MulticlassAccuracy(num_classes=len(Category), average="micro", validate_args=False)
+        self.auc = BinaryAUROC(validate_args=False)
+        self.opacity_share = MeanMetric(nan_strategy="disable")
+        self.not_finite = SumMetric(nan_strategy="disable")
 
     def update_outputs(self, outputs: HeadOutputs, boxes: Float[Tensor, "batch boxes 4"]) -> None:
         """Count the images for which the network's outputs, or the boxes made of them, hold NaN or infinity."""

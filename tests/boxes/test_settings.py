@@ -8,7 +8,7 @@ import torch
 from rsna_det.boxes.anchors import pyramid_anchors
 from rsna_det.boxes.decoding import DecodingSettings, batch_detections, candidates, check_thresholds
 from rsna_det.errors import InvalidValueError
-from rsna_det.structures import Candidates, HeadOutputs
+from rsna_det.structures import Candidates, DenseDeltas, HeadOutputs
 
 NUMBERS: dict[str, Any] = {
     "score_floor": 0.025,
@@ -54,7 +54,7 @@ def test_a_grid_of_one_cut_and_of_cuts_at_its_end() -> None:
 def found(anchors: torch.Tensor, logits: list[list[float]]) -> Candidates:
     outputs = HeadOutputs(
         box_logits=torch.tensor(logits)[..., None],
-        box_deltas=torch.zeros(len(logits), len(anchors), 4),
+        box_deltas=DenseDeltas(values=torch.zeros(len(logits), len(anchors), 4)),
         global_logits=None,
         feature_sizes=((1, 1),),
     )
