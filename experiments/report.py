@@ -13,12 +13,23 @@ from experiments.reporting.report import ERROR_LOG, check_places, write_study
 from experiments.reporting.study_report import StudyReport
 from rsna_det.config.compose import closest
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, mendable, set_up
+from rsna_det.config.help import Help
 from rsna_det.errors import ConfigError
 from rsna_det.studies.plan import LAUNCHES, studies_folder
 
 log = logging.getLogger(__name__)
 
-_USAGE = "python -m experiments.report [<study> ...] [paths.studies=<folder>]"
+HELP = Help(
+    what="Write and print the report of each study: its variants compared, with intervals, curves and pictures.",
+    usage="experiments.report [<study> ...] [paths.studies=<folder>]",
+    examples={
+        "python -m experiments.report": "of all studies that were started",
+        "python -m experiments.report augmentations paths.studies=<folder>": "of one, in another folder",
+    },
+    options={"paths.studies=<folder>": "where studies lie"},
+    read_on="experiments/README.md explains the studies.",
+    config="train",
+)
 
 
 def study_reports() -> dict[str, StudyReport]:
@@ -36,7 +47,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     with errors_as_messages():
-        arguments = command_line(_USAGE)
+        arguments = command_line(HELP)
         places = [argument for argument in arguments if "=" in argument]
         named = [argument for argument in arguments if "=" not in argument]
         check_places(places)

@@ -9,6 +9,7 @@ from typing import Any
 from rsna_det.config.check import check_values
 from rsna_det.config.compose import compose_config, override_key
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, print_table, set_up
+from rsna_det.config.help import Help
 from rsna_det.config.options import TrainOptions, as_plain
 from rsna_det.config.roles import Role, flat_options, role_of
 from rsna_det.config.saved import plain_values
@@ -26,7 +27,24 @@ with warnings.catch_warnings():
     from wandb_workspaces import expr
     from wandb_workspaces.reports.v2.interface import BarPlot, LinePlot, MediaBrowser
 
-USAGE = "python -m rsna_det.dashboard <study> [logger.wandb.mode=online] [paths.studies=<folder>]"
+HELP = Help(
+    what="Make a Weights & Biases workspace that compares a study's variants: curves, best and last values, pictures. "
+    "Without `logger.wandb.mode=online` it is written to studies/<study>/workspace.json, and nothing is sent.",
+    usage="rsna_det.dashboard <study> [option=value ...]",
+    examples={
+        "python -m rsna_det.dashboard augmentations": "into a file",
+        "python -m rsna_det.dashboard augmentations logger.wandb.mode=online": "into W&B, after `wandb login`",
+    },
+    options={
+        "logger.wandb.mode=online": "save it in W&B",
+        "logger.wandb.project=<name>": "of W&B",
+        "logger.wandb.entity=<name>": "of W&B; by default your own",
+        "paths.studies=<folder>": "where studies lie",
+    },
+    groups={"sweep": "the studies"},
+    read_on="Further options are those of training: `python -m rsna_det.train --help`.",
+    config="train",
+)
 
 FILE = "workspace.json"
 """In a study's folder."""
@@ -50,7 +68,7 @@ def main() -> None:
     """Save a study's workspace in W&B if that is asked for and possible; otherwise write it to a file."""
     set_up()
     with errors_as_messages():
-        name, overrides = study_and_overrides(command_line(USAGE))
+        name, overrides = study_and_overrides(command_line(HELP))
         log_errors_to(studies_folder(places_of(overrides)) / name / "dashboard.log")
         study = _study(name, overrides)
         options = _logger_options(study, overrides)

@@ -16,10 +16,9 @@ from rich.table import Table
 
 from rsna_det.config.command import Command
 from rsna_det.config.compose import CONF, build, compose_config
+from rsna_det.config.help import Help
 from rsna_det.config.options import PrepareOptions
 from rsna_det.errors import ConfigError
-from rsna_det.files.tables import write_csv
-from rsna_det.structures import Category
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +109,9 @@ def _report_label_tables(options: PrepareOptions) -> None:
 
 def _show(report: pd.DataFrame, title: str, path: Path) -> None:
     """Print the report and write it: images and boxes apart, and how many share a true patient with other folds."""
+    from rsna_det.files.tables import write_csv
+    from rsna_det.structures import Category
+
     write_csv(report, path)
     table = Table(title=f"{title} ({path})", title_justify="left")
     for name in ("fold", "images", "with boxes", "boxes", "abnormal", "normal", "leaking", "leaking, with boxes"):
@@ -144,8 +146,34 @@ def _work(options: PrepareOptions) -> int:
     return 0
 
 
+HELP = Help(
+    what="Check the labels, decode every radiograph once into a cache that training reads from, and report on the "
+    "folds. An interrupted build resumes.",
+    usage="rsna_det.prepare data.root=<challenge folder> [option=value ...]",
+    examples={
+        "python -m rsna_det.prepare data.root=<folder> data.patients_csv=<map> data.image_size=512": "before training",
+        "python -m rsna_det.prepare data.root=<folder> data.patients_csv=<map> folds_only=true": "only the folds",
+        "python -m rsna_det.prepare data.root=<folder> sheets=true": "pictures of what each augmentation does",
+        "python -m rsna_det.prepare data=synthetic data.image_size=256": "draw radiographs, to try it without data",
+    },
+    options={
+        "data.root=<folder>": "the challenge's folder: images and two tables of labels",
+        "data.image_size=<pixels>": "side of the decoded squares; a cache for each",
+        "data.patients_csv=<file>": "map from image to true patient; without it one person may be in several folds",
+        "data.cache_dir=<folder>": "where the cache goes; train with the same",
+        "folds_only=true": "only report on the folds, from the tables of labels",
+        "sheets=true": "only draw one radiograph under nine draws of each augmentation",
+        "sheet_image=<id>": "of that radiograph; by default the first with boxes",
+        "workers=<number>": "processes that decode; by default as many as cores",
+        "reading.accept=[...]": "doubts about DICOM files that are no errors: one_grey_level, presentation_lut_shape",
+    },
+    groups={"data": "where images come from; `synthetic` draws some"},
+    flags={"--cfg job": "print the configuration that the options make, and prepare nothing"},
+    config="prepare",
+)
+
 COMMAND = Command(
-    name="prepare", options=PrepareOptions, work=_work, folder=lambda options: options.run_dir, check=check
+    name="prepare", options=PrepareOptions, work=_work, folder=lambda options: options.run_dir, check=check, help=HELP
 )
 
 

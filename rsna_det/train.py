@@ -17,6 +17,7 @@ from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, asked_for, with_home
 from rsna_det.config.console import errors_as_messages, is_first_process, log_errors_to, set_up, starts_the_work
 from rsna_det.config.folder_names import check_names
+from rsna_det.config.help import Help, is_asked_for, show
 from rsna_det.config.interrupts import Terminated, sigterm_raised
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import STUDY, check_free
@@ -31,10 +32,58 @@ _NOTHING_BEGUN = "nothing was begun; start the same command again"
 _SWEEP = ("-m", "--multirun")
 _FLAGS = (*_SWEEP, DRY_RUN)
 
+HELP = Help(
+    what="Train a detector on one fold of labelled radiographs, resume a run, or train what is missing of a study.",
+    usage="rsna_det.train data.root=<challenge folder> [option=value ...]",
+    examples={
+        "python -m rsna_det.train data=synthetic trainer=cpu encoder=efficientnet_lite0": "try it without data or GPU",
+        "python -m rsna_det.train experiment=heavy_aug_norot data.root=<folder> data.fold=1": "the paper's model",
+        "python -m rsna_det.train encoder=resnet34 model.dropout_global=0.5 data.root=<folder>": "parts exchanged",
+        "python -m rsna_det.train resume=last": "go on with the run that was interrupted last",
+        "python -m rsna_det.train -m data.fold=0,1,2,3 data.root=<folder>": "four runs, one after the other",
+        "python -m rsna_det.train -m +sweep=augmentations data.root=<folder>": "a study: every variant on every fold",
+    },
+    options={
+        "data.root=<folder>": "the challenge's folder: images and two tables of labels",
+        "data.patients_csv=<file>": "map from image to true patient; without it one person may be in several folds",
+        "data.image_size=<pixels>": "side of the network's square images",
+        "data.fold=<number>": "the fold that validates; the others train",
+        "data.batch_size=<number>": "images in a step, on each device",
+        "trainer.max_epochs=<number>": "how often every training image is shown",
+        "seed=<number>": "of every random draw",
+        "name=<name>": "the run's folder is runs/<name>/<date_time>_<id>",
+        "resume=<folder>": "of an interrupted run, or `last`",
+        "score_untrained=true": "score the detector before training, too, for comparison",
+    },
+    groups={
+        "experiment": "one of the paper's models; decides the augmentation",
+        "data": "where images come from; `synthetic` draws some",
+        "augmentation": "how training images are changed at random; decided by the experiment",
+        "encoder": "the backbone; `timm` takes any of timm's by `encoder.name`",
+        "initialisation": "of the encoder, in place of its own",
+        "model": "pyramid and heads",
+        "optimizer": "with the schedule of the learning rate; `short` is for small data",
+        "trainer": "where it is trained",
+        "logger": "Weights & Biases (offline unless `logger.wandb.mode=online`) and CSV, or CSV alone",
+        "callbacks": "which checkpoints are kept; `ema` averages the weights",
+        "debug": "a few batches, or a few images, to see whether all works",
+        "sweep": "a study; with -m and a plus: `-m +sweep=<study>`",
+    },
+    flags={
+        "-m, --multirun": "one run for each combination of values: seed=0,1,2",
+        DRY_RUN: "with a study: list its runs and where they stand, and train none",
+        "--cfg job": "print the configuration that the options make, and train nothing",
+    },
+    config="train",
+)
+
 
 def main() -> None:
     """Start a run, a sweep (``-m``), or resume a run (``resume=last``)."""
     set_up()
+    if is_asked_for(sys.argv[1:]):
+        show(HELP)
+        return
     # Hydra wants no plus for a group in the defaults list; people write it, as for any other group.
     sys.argv = [
         with_home(argument.replace("+sweep=", "sweep=") if argument.startswith("+") else argument)
@@ -60,7 +109,7 @@ def main() -> None:
 
 
 def _check_command_line(arguments: Sequence[str]) -> None:
-    """Hydra's flags other than that of a sweep (--help, --cfg) are Hydra's to answer."""
+    """Hydra's flags other than that of a sweep (--cfg, --info) are Hydra's to answer."""
     from rsna_det.runs.taking import check_command_line
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
@@ -124,12 +173,10 @@ def _check_flags(arguments: Sequence[str]) -> None:
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def _start(config: DictConfig) -> None:
-    from rsna_det.runs.folder import RunFolder
-    from rsna_det.runs.interruption import how_to_resume
-    from rsna_det.studies.worker import work_on
-
     config.run_dir = HydraConfig.get().runtime.output_dir
     if config.study is not None:
+        from rsna_det.studies.worker import work_on
+
         # A launcher's jobs may be processes of their own.
         set_up()
         work_on(config, overrides=HydraConfig.get().overrides.task, train=_train_run_of_study)
@@ -138,19 +185,27 @@ def _start(config: DictConfig) -> None:
         # Hydra reports a failed run after the others; ending the process here would end them too.
         _start_run(config)
         return
-    with errors_as_messages(lambda: how_to_resume(RunFolder(Path(config.run_dir)))):
+    with errors_as_messages(lambda: _how_to_resume(Path(config.run_dir))):
         _start_run(config)
+
+
+def _how_to_resume(folder: Path) -> str:
+    from rsna_det.runs.folder import RunFolder
+    from rsna_det.runs.interruption import how_to_resume
+
+    return how_to_resume(RunFolder(folder))
 
 
 def _start_run(config: DictConfig) -> None:
     """Train in a folder of its own; a job that Slurm started again resumes."""
+    # Each run of a sweep is composed here only.
+    check_names(config)
+    options = check_config(config, TrainOptions)
+    # Only now, since it takes seconds: a slip on the command line is answered at once.
     from rsna_det.runs.folder import RunFolder
     from rsna_det.runs.session import run
     from rsna_det.runs.taking import check_run_folder
 
-    # Each run of a sweep is composed here only.
-    check_names(config)
-    options = check_config(config, TrainOptions)
     folder = RunFolder(options.run_dir)
     checkpoint = None
     with _held(folder.path):

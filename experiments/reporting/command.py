@@ -11,19 +11,20 @@ from experiments.reporting.study_report import Part
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import compose_config, override_key
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, set_up
+from rsna_det.config.help import Help
 from rsna_det.config.options import FigureOptions
 from rsna_det.config.outputs import check_free
 from rsna_det.errors import ConfigError
 
 _ALWAYS = ("out", "paths")
-_USAGE = {
-    "data": "[data.root=<folder>]",
-    "radiographs": "[radiographs=<number>]",
-    "seed": "[seed=<number>]",
-    "predictions": "[predictions=<folder>]",
-    "evaluation": "[evaluation=<folder>]",
-    "out": "[out=<folder>]",
-    "paths": "[paths.studies=<folder>]",
+_OPTIONS = {
+    "data": ("data.root=<folder>", "the challenge's folder"),
+    "radiographs": ("radiographs=<number>", "how many are drawn"),
+    "seed": ("seed=<number>", "of the choice of radiographs and of their augmentation"),
+    "predictions": ("predictions=<folder>", "of a prediction; by default the study `ensemble`"),
+    "evaluation": ("evaluation=<folder>", "what `python -m rsna_det.evaluate predictions=...` wrote"),
+    "out": ("out=<folder>", "where the page and its pictures go; by default studies/<name>/report"),
+    "paths": ("paths.studies=<folder>", "where studies lie"),
 }
 
 
@@ -71,13 +72,23 @@ def figure_options(figure: FigureReport, overrides: Sequence[str]) -> FigureOpti
     return check_config(compose_config("figures", own), FigureOptions)
 
 
+def _help(figure: FigureReport) -> Help:
+    options = dict(_OPTIONS[name] for name in (*figure.takes, *_ALWAYS))
+    return Help(
+        what=f"Write and print a page of tables and figures. {figure.title}.",
+        usage=" ".join([f"experiments.{figure.name}", *(f"[{option}]" for option in options)]),
+        options=options,
+        read_on="experiments/README.md has the commands of all figures, conf/README.md every option.",
+        config="figures",
+    )
+
+
 def main(figure: FigureReport) -> None:
     """Write a module's report and print it: ``python -m experiments.<name> <options>``."""
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        usage = f"python -m experiments.{figure.name} " + " ".join(_USAGE[name] for name in (*figure.takes, *_ALWAYS))
-        options = figure_options(figure, command_line(usage))
+        options = figure_options(figure, command_line(_help(figure)))
         folder = options.out
         check_free(folder, command="figures")
         folder.mkdir(parents=True, exist_ok=True)

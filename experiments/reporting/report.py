@@ -16,6 +16,7 @@ from experiments.reporting.scores import score_curves
 from experiments.reporting.study_report import Part, StudyReport
 from experiments.reporting.tables import shown_table
 from rsna_det.config.console import command_line, errors_as_messages, log_errors_to, set_up
+from rsna_det.config.help import Help
 from rsna_det.drawing.figures import interval_figure
 from rsna_det.drawing.tables import Style
 from rsna_det.errors import ConfigError
@@ -36,10 +37,20 @@ def main(report: StudyReport) -> None:
     set_up()
     torch.set_num_threads(1)
     with errors_as_messages():
-        places = command_line(f"python -m experiments.{report.study} [paths.studies=<folder>]")
+        places = command_line(_help(report))
         check_places(places)
         log_errors_to(studies_folder(places) / report.study / ERROR_LOG)
         show_report(write_study(report, places))
+
+
+def _help(report: StudyReport) -> Help:
+    return Help(
+        what=f"Write and print the report of the study {report.study}, as it was last started. {report.title}.",
+        usage=f"experiments.{report.study} [paths.studies=<folder>]",
+        options={"paths.studies=<folder>": "where studies lie"},
+        read_on="experiments/README.md explains the studies.",
+        config="train",
+    )
 
 
 def check_places(overrides: Sequence[str]) -> None:

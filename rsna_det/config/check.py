@@ -1,13 +1,12 @@
 """Check a configuration before anything is built: missing values, unknown keys, wrong types, all at once."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from hydra.errors import HydraException
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +14,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from rsna_det.config.compose import closest
 from rsna_det.config.options import Component
+from rsna_det.config.signatures import annotation_of, parameters_named
 from rsna_det.config.targets import with_todays_targets
 from rsna_det.errors import ConfigError
 
@@ -79,19 +79,6 @@ def path_option(config: DictConfig, key: str) -> Path:
     if problems:
         raise ConfigError(problems[0])
     return Path(value).expanduser()
-
-
-def parameters_of(target: Callable[..., object]) -> dict[str, inspect.Parameter]:
-    """The parameters of a function or class; a class that hands ``**options`` to its base takes the base's as well."""
-    parameters = dict(inspect.signature(target).parameters)
-    bases = target.__mro__[1:] if isinstance(target, type) else ()
-    for base in bases:
-        handed_on = [name for name, p in parameters.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
-        if not handed_on or not base.__module__.startswith("rsna_det"):
-            break
-        del parameters[handed_on[0]]
-        parameters |= inspect.signature(base).parameters
-    return parameters
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -163,7 +150,7 @@ def _component_problems(node: object, path: str) -> Iterator[str]:
 
 def _target_problems(node: dict[Any, Any], path: str) -> Iterator[str]:
     try:
-        parameters = parameters_of(get_object(node["_target_"]))
+        parameters = parameters_named(node["_target_"])
     except (ImportError, ValueError, AttributeError, HydraException) as error:
         yield f"{path}._target_ names {node['_target_']}, which cannot be imported: {error}"
         return
@@ -172,7 +159,7 @@ def _target_problems(node: dict[Any, Any], path: str) -> Iterator[str]:
         if key in _RESERVED:
             continue
         if key in parameters:
-            yield from _type_problems(value, parameters[key].annotation, f"{path}.{key}")
+            yield from _type_problems(value, annotation_of(node["_target_"], key), f"{path}.{key}")
         elif not open_ended:
             yield f"{path}.{key} is not an option of {node['_target_']}{closest(str(key), parameters)}"
 

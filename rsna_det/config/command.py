@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, composing
 from rsna_det.config.console import errors_as_messages, set_up
+from rsna_det.config.help import Help, is_asked_for, show
 from rsna_det.config.outputs import RECORD, check_free, write_record
 from rsna_det.errors import ConfigError, StorageError
 from rsna_det.files.locks import in_use
@@ -44,6 +45,7 @@ class Command(Generic[Options]):
         folder: that it writes into.
         check: refuses options that do not go together, and a folder that must not be written to, before anything is
             written.
+        help: what ``--help`` says.
         knows_its_own: whether the work itself tells apart what earlier starts of the command left in the folder.
     """
 
@@ -52,14 +54,18 @@ class Command(Generic[Options]):
     work: Callable[[Options], int]
     folder: Callable[[Options], Path]
     check: Callable[[Options], None]
+    help: Help | None = None
     knows_its_own: bool = False
 
     def main(self) -> None:
         """Do what the command line says."""
         set_up()
         arguments = sys.argv[1:]
+        if self.help is not None and is_asked_for(arguments):
+            show(self.help)
+            return
         if any(argument.startswith("-") for argument in arguments):
-            # Hydra's own flags: --help, --cfg, --multirun.
+            # Hydra's own flags: --cfg, --multirun.
             hydra.main(config_path=str(CONF), config_name=self.name, version_base="1.3")(self._work_in_hydra)()
             return
         folder: list[Path] = []

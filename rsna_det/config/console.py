@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rsna_det.config.compose import cause_of
+from rsna_det.config.help import Help, is_asked_for, show
 from rsna_det.config.interrupts import INTERRUPTED, TERMINATED, Terminated, sigterm_raised
 from rsna_det.config.lightning_messages import quieten_lightning
 from rsna_det.config.resolvers import OF_TWO_VALUES
@@ -129,11 +130,11 @@ def mendable(error: BaseException) -> RsnaDetError | None:
     return None
 
 
-def command_line(usage: str) -> list[str]:
-    """The words of the command line; one that asks for help ends the process with the usage."""
+def command_line(own: Help) -> list[str]:
+    """The words of the command line; one that asks for help ends the process with it."""
     arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        Console().print(f"usage: {usage}", soft_wrap=True, highlight=False, markup=False)
+    if is_asked_for(arguments):
+        show(own)
         sys.exit(0)
     return arguments
 

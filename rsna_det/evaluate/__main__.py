@@ -11,6 +11,7 @@ import yaml
 
 from rsna_det.config.command import Command
 from rsna_det.config.compose import CONF
+from rsna_det.config.help import Help
 from rsna_det.config.options import EvaluateOptions
 from rsna_det.errors import ConfigError
 
@@ -98,8 +99,35 @@ def _work(options: EvaluateOptions) -> int:
     return 0
 
 
+HELP = Help(
+    what="Score training runs, or a prediction against labels: the challenge's mAP with its 95% interval, COCO's AP, "
+    "FROC and calibration, from tables alone. Of runs it also chooses the operating point that prediction applies.",
+    usage="rsna_det.evaluate runs=<run folders> [option=value ...]",
+    examples={
+        "python -m rsna_det.evaluate 'runs=runs/heavy_aug_norot/*'": "all folds of an experiment",
+        "python -m rsna_det.evaluate predictions=<folder> labels=<challenge folder>": "what rsna_det.predict wrote",
+    },
+    options={
+        "runs=<folders>": "one run for each fold of one experiment: a folder, a list, or a glob in quotes",
+        "predictions=<folder>": "or what rsna_det.predict wrote, with `labels`",
+        "labels=<folder>": "a challenge folder, or its table of boxes",
+        "patients_csv=<file>": "with `predictions`: map from image to true patient",
+        "ids=<file>": "with `predictions`: a list of the ids to score; by default all with labels",
+        "out=<folder>": "of report, tables and figures",
+        "epoch=<number>": "with `runs`: choose the operating point among this epoch's",
+        "cut=<score>": "with `runs`: choose it at this score threshold",
+        "choose_nms_iou=true": "with `runs`: choose the NMS IoU as well",
+        "size_rule=rescale": "with `runs`: make boxes smaller before they are scored",
+        "save_operating_point=false": "with `runs`: do not write it beside the checkpoints",
+        "resamples=<number>": "of the bootstrap that gives the intervals",
+        "seed=<number>": "of the bootstrap and of the honest choice's splits",
+    },
+    flags={"--cfg job": "print the configuration that the options make, and evaluate nothing"},
+    config="evaluate",
+)
+
 COMMAND = Command(
-    name="evaluate", options=EvaluateOptions, work=_work, folder=lambda options: options.run_dir, check=check
+    name="evaluate", options=EvaluateOptions, work=_work, folder=lambda options: options.run_dir, check=check, help=HELP
 )
 
 

@@ -4,11 +4,13 @@ The folders and files that Lightning's callbacks write to are named in conf/call
 every study hash holds those values; a test checks that both agree.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.config.check import check_values
@@ -16,10 +18,12 @@ from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import RECORD, write_record
 from rsna_det.config.saved import plain_values, read_saved
 from rsna_det.errors import ConfigError, MissingFileError
-from rsna_det.evaluation.operating_point import OPERATING_POINT
-from rsna_det.evaluation.tables import RunTables
-from rsna_det.runs.records import ProvenanceRecord, Result, read_record
-from rsna_det.training.epoch_table import read_epochs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rsna_det.evaluation.tables import RunTables
+    from rsna_det.runs.records import ProvenanceRecord, Result
 
 RESOLVED_CONFIG = "config.yaml"
 
@@ -115,6 +119,8 @@ class RunFolder:
     @property
     def operating_point(self) -> Path:
         """What ``rsna_det.evaluate`` chose and ``rsna_det.predict`` applies."""
+        from rsna_det.evaluation.operating_point import OPERATING_POINT
+
         return self.checkpoints / OPERATING_POINT
 
     @property
@@ -125,10 +131,12 @@ class RunFolder:
     @property
     def tables(self) -> RunTables:
         """The out-of-fold tables of every epoch, and the truth."""
+        from rsna_det.evaluation.tables import RunTables
+
         return RunTables(self.path / "predictions")
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: Path) -> "RunFolder":
+    def of_checkpoint(cls, checkpoint: Path) -> RunFolder:
         """The folder of the run that wrote a checkpoint, if the file still lies where it was written."""
         return cls(checkpoint.parent.parent)
 
@@ -193,6 +201,8 @@ class RunFolder:
         Raises:
             DataError: if the file is damaged.
         """
+        from rsna_det.runs.records import Result, read_record
+
         remedy = "remove it, and the run resumes from its last checkpoint"
         return read_record(self.result_file, Result, remedy=remedy) if self.result_file.exists() else None
 
@@ -215,6 +225,8 @@ class RunFolder:
         Raises:
             DataError: if the file is damaged.
         """
+        from rsna_det.runs.records import ProvenanceRecord, read_record
+
         if not self.provenance_file.exists():
             return None
         remedy = (
@@ -232,6 +244,8 @@ class RunFolder:
             MissingFileError: if there is none.
             DataError: if it is empty, damaged or lacks a column.
         """
+        from rsna_det.training.epoch_table import read_epochs
+
         remedy = "train the run again, or take the file from a copy of it"
         if not self.metrics_file.exists():
             raise MissingFileError(f"{self.metrics_file} is missing: {remedy}")

@@ -9,10 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from rsna_det.config.check import path_option
+from rsna_det.config.check import check_config, path_option
 from rsna_det.config.command import check_writable
 from rsna_det.config.compose import CONF, composing
 from rsna_det.config.folder_names import check_names, check_names_of_sweep
+from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import TRAIN, check_free, holds_same, results_in
 from rsna_det.errors import ConfigError, InUseError
 from rsna_det.runs.folder import RunFolder
@@ -30,7 +31,7 @@ def check_command_line(overrides: Sequence[str], *, sweep: bool) -> None:
         sweep: whether some have several values.
 
     Raises:
-        ConfigError: for an override that does not fit.
+        ConfigError: for an override that does not fit, a value that is missing or of the wrong type.
         InUseError: for a folder that holds something else.
         StorageError: for one that cannot be written into.
     """
@@ -48,6 +49,8 @@ def check_command_line(overrides: Sequence[str], *, sweep: bool) -> None:
     check_names(config)
     check_writable(path_option(config, "paths.runs") / str(config.name))
     check_run_folder(folder, config)
+    config.run_dir = str(folder)
+    check_config(config, TrainOptions)
 
 
 def check_run_folder(folder: Path, config: DictConfig) -> Path | None:

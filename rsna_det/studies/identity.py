@@ -12,9 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rsna_det.config.roles import FILE_OPTIONS, flat_options, role_of
 from rsna_det.config.targets import first_target, todays_target
-from rsna_det.data.cache.index import digest
 from rsna_det.data.layout import CLASS_CSV, LABELS_CSV
-from rsna_det.data.synthetic.datamodule import SyntheticDataModule
 
 _LEFT_OUT = object()
 
@@ -42,6 +40,8 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 def _contents(kept: Mapping[str, Any]) -> dict[str, Any]:
     """In place of paths, what lies there; synthetic data are what their options say, written already or not."""
+    from rsna_det.data.synthetic.datamodule import SyntheticDataModule
+
     root = Path(str(kept["data.root"])).expanduser()
     synthetic = issubclass(get_class(todays_target(kept["data._target_"])), SyntheticDataModule)
     found: dict[str, Any] = {"data.root": _LEFT_OUT if synthetic else _tables_digest(root)}
@@ -71,6 +71,8 @@ def file_digest(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, mtime_ns: int, size: int) -> str:  # noqa: ARG001  # a changed file is read again
+    from rsna_det.data.cache.index import digest
+
     return digest(path)
 
 

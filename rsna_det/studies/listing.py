@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from rsna_det.config.compose import override_key
 from rsna_det.config.console import print_table
-from rsna_det.drawing.tables import counted
 from rsna_det.errors import ConfigError
 from rsna_det.studies.plan import PLACES, Study, launched_study, plan_study, study_names
 from rsna_det.studies.worker import State
@@ -45,6 +44,8 @@ def show(study: Study, *, only: Sequence[State] = ()) -> Counter[State]:
     Returns:
         How many runs are in each state.
     """
+    from rsna_det.drawing.tables import counted
+
     states = [(run, run.state) for run in study.runs]
     counts = Counter(state.state for _, state in states)
     rows = [

@@ -14,7 +14,6 @@ from rsna_det.config.check import check_config
 from rsna_det.config.compose import cause_of
 from rsna_det.config.options import TrainOptions
 from rsna_det.config.outputs import TRAIN, check_free
-from rsna_det.drawing.tables import counted
 from rsna_det.errors import InUseError, RsnaDetError
 from rsna_det.files.atomic import write_text
 from rsna_det.files.locks import holder, lock
@@ -58,6 +57,8 @@ def state_of(folder: RunFolder, *, epochs: int) -> RunState:
     result = folder.result()
     if result is not None and result.ends(epochs=epochs):
         early = f", {result.stopped.reason}" if result.stopped is not None and result.epochs < epochs else ""
+        from rsna_det.drawing.tables import counted
+
         return RunState(state="finished", detail=f"{counted(result.epochs, 'epoch')}{early}")
     working = holder(folder.lock)
     if working is not None:

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from rsna_det.config.check import check_config, parameters_of
+from rsna_det.config.check import check_config
 from rsna_det.config.compose import CONF, compose_config
 from rsna_det.config.console import set_up
 from rsna_det.config.devices import check_accelerator
@@ -20,6 +20,7 @@ from rsna_det.config.options import (
     as_plain,
 )
 from rsna_det.config.roles import flat_options, role_of
+from rsna_det.config.signatures import parameters_of
 from rsna_det.config.trainer import check_trainer
 from rsna_det.errors import ConfigError, RsnaDetError
 from rsna_det.runs.session import run

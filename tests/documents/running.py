@@ -69,7 +69,7 @@ WHERE: Mapping[str, Mapping[str, Sequence[str]]] = {
 """Settings by document and module, likewise."""
 
 NOT_RUN: Mapping[str, str] = {
-    "make demo": "10 minutes: its commands are composed",
+    "make demo": "5 minutes: its commands are composed",
     "make setup": "needs a network",
     "make test": "these tests",
     "make fuzz": "takes an hour",
@@ -146,7 +146,7 @@ def _replaced(word: str, keys: set[str]) -> bool:
 
 def run_module(module: str, arguments: Sequence[str]) -> None:
     """Run a module in this process as ``python -m`` would: another would spend 10 s on imports."""
-    with _own_process():
+    with own_process():
         sys.argv = [module, *arguments]
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -156,7 +156,7 @@ def run_module(module: str, arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _own_process() -> Iterator[None]:
+def own_process() -> Iterator[None]:
     """Put back what a command changes in its process and a test must not leave behind."""
     root, argv, environment = logging.getLogger(), sys.argv, dict(os.environ)
     handlers, level = list(root.handlers), root.level

@@ -1,6 +1,7 @@
 """The whole way, from DICOM files to checkpoints and tables: what a run leaves, how it resumes, on several devices."""
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from rsna_det import train
 from rsna_det.boxes.decoding import detections
 from rsna_det.errors import ConfigError
 from rsna_det.evaluation.metric import challenge_map
@@ -20,6 +22,7 @@ from rsna_det.runs.session import build_module, run
 from rsna_det.structures import Detections
 from rsna_det.training.callbacks import EpochSeed
 from rsna_det.training.checkpoint_io import AtomicCheckpointIO
+from tests.documents.running import own_process
 from tests.short_runs import TRAINING_WARNINGS, environment, options_of, short_run
 
 pytestmark = TRAINING_WARNINGS
@@ -213,7 +216,13 @@ def command(synthetic_root: Path, tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "rsna_det.train", *overrides]
 
 
-def test_a_killed_run_resumes_from_the_command_line(command: list[str], finished: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_from_the_command_line(
+    command: list[str],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while not list(tmp_path.glob("runs/*/*/checkpoints/last.ckpt")):
@@ -221,19 +230,21 @@ def test_a_killed_run_resumes_from_the_command_line(command: list[str], finished
         assert time.monotonic() < deadline
         time.sleep(0.05)
     resume = [*command[:3], "resume=last", f"paths.runs={tmp_path / 'runs'}"]
-    # While it lives no other process may resume it.
+    # While it lives no other process may resume it; this one is another.
     process.send_signal(signal.SIGSTOP)
-    refused = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
-    assert refused.returncode == 1
-    assert f"is being written by process {process.pid} on " in refused.stderr
+    monkeypatch.setattr(sys, "argv", ["train", *resume[3:]])
+    with own_process(), pytest.raises(SystemExit, match=f"is being written by process {process.pid} on "):
+        train.main()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = subprocess.run(resume, env=environment(), check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (metrics,) = tmp_path.glob("runs/*/*/metrics.csv")
     assert metrics.read_text() == (finished / "metrics.csv").read_text()
-    again = subprocess.run(resume, env=environment(), check=True, capture_output=True, text=True)
-    assert "is finished: nothing to do" in again.stderr
+    monkeypatch.setattr(sys, "argv", ["train", *resume[3:]])
+    with own_process(), caplog.at_level(logging.INFO):
+        train.main()
+    assert "is finished: nothing to do" in caplog.text
 
 
 def test_two_processes_validate_every_image_once(command: list[str], tmp_path: Path) -> None:

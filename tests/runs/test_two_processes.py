@@ -12,16 +12,11 @@ import torch
 from rsna_det.config.compose import build
 from rsna_det.config.devices import check_processes
 from rsna_det.errors import ConfigError
-from rsna_det.runs.session import build_module
+from rsna_det.runs.session import build_module, run
 from rsna_det.studies.plan import plan_study
-from tests.short_runs import environment, options_of, short_run
+from tests.short_runs import TRAINING_WARNINGS, environment, options_of, short_run
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*treespec.*",
-    "ignore:.*does not have many workers.*",
-    "ignore:.*GPU available but not used.*",
-    "ignore::DeprecationWarning",
-)
+pytestmark = TRAINING_WARNINGS
 
 # Nothing is drawn, scores near the prior of 0.01 count, and the batches of an epoch are full: an order of images is
 # dealt out to the processes one by one, so that two batches of two hold what one of four does.
@@ -46,17 +41,19 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def runs(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folders of the same run by one process and, started as ``rsna-det train``, by two."""
-    found = []
-    for words, options in ((["rsna_det.train"], ONE), (["rsna_det.cli", "train"], [*TWO, "logger=wandb"])):
-        place = tmp_path_factory.mktemp("runs")
-        command = [sys.executable, "-m", *words, *short_run(synthetic_root, *SAME), *options]
-        done = subprocess.run(
-            [*command, f"paths.runs={place}"], env=environment(), check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        found += list(place.glob("*/*"))
-    one, two = found
+    """The folders of the same run by this process and, started as ``rsna-det train``, by two."""
+    one, place = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("runs")
+    run(options_of(synthetic_root, one, *SAME, *ONE))
+    command = [sys.executable, "-m", "rsna_det.cli", "train", *short_run(synthetic_root, *SAME)]
+    done = subprocess.run(
+        [*command, *TWO, "logger=wandb", f"paths.runs={place}"],
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (two,) = place.glob("*/*")
     return one, two
 
 

@@ -16,6 +16,9 @@ DrawRule = Literal["uniform", "normal"]
 
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
 _THIRDS = np.array([[1, 0], [2, 0], [3, 1], [3, 2], [2, 3], [1, 3], [0, 2], [0, 1]], dtype=np.float64) / 3
+_TO_CENTRES = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+_FROM_CENTRES = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
+_NO_AREA = 1e-7  # square pixels: a box without any
 _BOX_POINTS = {"corners": _CORNERS, "edge_thirds": _THIRDS}
 
 
@@ -114,9 +117,8 @@ def warp_image(
 ) -> UInt8[np.ndarray, "height width"]:
     """Resample an image once, bilinearly; what lies outside the source is ``fill``."""
     height, width = image.shape
-    to_centres = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
     # OpenCV counts from the centre of the first pixel, boxes from its corner.
-    matrix = np.linalg.inv(to_centres) @ to_source @ to_centres
+    matrix = _FROM_CENTRES @ to_source @ _TO_CENTRES
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = cv2.warpPerspective(
         image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
@@ -137,6 +139,20 @@ def map_boxes(
         return boxes.copy()
     mapped = map_points(box_points(boxes, rule=rule), from_source)
     return np.concatenate([mapped.min(axis=1), mapped.max(axis=1)], axis=1).astype(boxes.dtype)
+
+
+def inside(
+    boxes: Float[np.ndarray, "boxes 4"], *, height: int, width: int, minimum_inside: float
+) -> Float[np.ndarray, "kept 4"]:
+    """Boxes clipped to the image, without those that have less than a fraction of their area left in it, or none."""
+    sides = np.array([width, height, width, height], dtype=np.float64)
+    clipped = np.clip(boxes, 0, sides)
+    before, after = _areas(boxes), _areas(clipped)
+    return np.asarray(clipped[(before >= _NO_AREA) & (after > 0) & (after >= minimum_inside * (before + _NO_AREA))])
+
+
+def _areas(boxes: Float[np.ndarray, "boxes 4"]) -> Float[np.ndarray, " boxes"]:
+    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
 def box_points(boxes: Float[np.ndarray, "boxes 4"], *, rule: BoxRule) -> Float[np.ndarray, "boxes points 2"]:

@@ -2,18 +2,28 @@
 
 import random
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from rsna_det.data.augmentation.geometry import BoxRule, DrawRule, WarpLimits
+from rsna_det.data.augmentation.geometry import (
+    BoxRule,
+    DrawRule,
+    WarpDraw,
+    WarpLimits,
+    draw_warp,
+    inside,
+    map_boxes,
+    source_map,
+    warp_image,
+)
 from rsna_det.data.augmentation.transforms import (
     Gamma,
     GaussianNoise,
     SaltAndPepperPatches,
     Transform,
-    Warp,
     brightness,
     compose,
     gaussian_blur,
@@ -108,8 +118,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         self._check()
-        stages = self._stages()
-        self._pipeline = compose(stages, minimum_inside=self.minimum_inside) if stages else None
+        active = self._active()
+        self._pipeline = compose(active) if active else None
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width"], boxes: Float32[np.ndarray, "boxes 4"], seed: int
@@ -124,20 +134,46 @@ class Augmentation:
         Returns:
             The image, of the same size, and the boxes that are left, clipped to it.
         """
+        if self._pipeline is None and not self._limits.allow_change:
+            return image, boxes
+        generator = np.random.default_rng(seed)
+        image, boxes = self._warped(image, boxes, draw_warp(self._limits, generator))
         if self._pipeline is None:
             return image, boxes
         # A seed given to the library would start every transform with the same stream.
-        self._pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
-        changed = self._pipeline(image=image, bboxes=boxes)
-        return changed["image"], np.asarray(changed["bboxes"], dtype=np.float32).reshape(-1, 4)
+        self._pipeline.set_random_state(generator, random.Random(seed))  # noqa: S311
+        return self._pipeline(image=image)["image"], boxes
+
+    def _warped(
+        self, image: UInt8[np.ndarray, "height width"], boxes: Float32[np.ndarray, "boxes 4"], draw: WarpDraw
+    ) -> tuple[UInt8[np.ndarray, "height width"], Float32[np.ndarray, "kept 4"]]:
+        """The image and its boxes after the geometry.
+
+        The library's own handling of boxes takes as long as all grey values: it checks, clips and converts them after
+        each transform.
+        """
+        height, width = image.shape
+        # Labels may reach over the edge. In fractions of float32, as the library has them.
+        sides = np.array([width, height, width, height], dtype=np.float64)
+        fractions = np.clip((boxes.astype(np.float32) / sides).astype(np.float32), 0, 1)
+        kept = inside(fractions * sides, height=height, width=width, minimum_inside=0)
+        if not draw.is_identity:
+            to_source = source_map(draw, height=height, width=width)
+            image = warp_image(image, to_source, fill=self.fill)
+            kept = map_boxes(kept, np.linalg.inv(to_source), rule=self.boxes_by) if len(kept) else kept
+        kept = inside(kept, height=height, width=width, minimum_inside=self.minimum_inside)
+        return image, kept.astype(np.float32)
+
+    @cached_property
+    def _limits(self) -> WarpLimits:
+        return self.warp_limits()
 
     def warp_limits(self) -> WarpLimits:
         """The limits of the geometry, for drawing only that."""
         return WarpLimits(**{entry.name: getattr(self, entry.name) for entry in fields(WarpLimits)})
 
-    def _stages(self) -> list[Transform]:
-        limits = self.warp_limits()
-        warp = Warp(limits=limits, boxes_by=self.boxes_by, fill=self.fill)
+    def _active(self) -> list[Transform]:
+        """The changes of grey values that can happen."""
         grid = (self.patch_grid_min, self.patch_grid_max)
         grey = [
             Gamma(exponent=self.gamma, draws=self.draws, p=self.gamma_probability if self.gamma else 0.0),
@@ -146,9 +182,7 @@ class Augmentation:
             gaussian_blur(sigma=self.blur_sigma, p=self.blur_probability if self.blur_sigma else 0.0),
             GaussianNoise(deviation=self.noise_deviation, p=self.noise_probability if self.noise_deviation else 0.0),
         ]
-        active = [transform for transform in grey if transform.p > 0]
-        # The library needs a transform that knows of boxes even if only grey values change.
-        return [warp, *active] if limits.allow_change or active else []
+        return [transform for transform in grey if transform.p > 0]
 
     def _check(self) -> None:
         for name, choices in {"draws": get_args(DrawRule), "boxes_by": get_args(BoxRule)}.items():

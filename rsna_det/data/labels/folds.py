@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 
 from rsna_det.data.labels.csv_tables import LabelError, LabelProblem, check_ids, read_table, report_rows
+from rsna_det.data.labels.splitting import GroupFolds
 from rsna_det.errors import DataError, InvalidValueError
 from rsna_det.structures import CATEGORY_LABELS, Category
 
@@ -76,7 +77,7 @@ def assign_folds(
             label, noun = Category(category).label, "true patients" if group_by_patient else "images"
             found = f"{label!r} has {members.nunique()} {noun} in {len(images)} images, too few for {num_folds} folds"
             raise InvalidValueError(f"{found}; ask for fewer with data.num_folds, or give data.folds_csv")
-    splitter = StratifiedGroupKFold if group_by_patient else StratifiedKFold
+    splitter = GroupFolds if group_by_patient else StratifiedKFold
     splits = splitter(n_splits=num_folds, shuffle=True, random_state=seed)
     fold = np.full(len(images), OUTSIDE, dtype=np.int64)
     split = splits.split(images["category"], images["category"], groups if group_by_patient else None)
