@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
 
-from rsna_det.data.dicom.display import DisplayError, LookUpTable, Window, display_of
+from rsna_det.data.dicom.display import Display, DisplayError, LookUpTable, Window, display_of
 from rsna_det.data.dicom.greyscale import to_display
 from tests.properties import examples
 
@@ -260,3 +260,23 @@ def test_padding_counts_only_where_the_image_is_stretched() -> None:
     assert display_of(header(PixelPaddingValue=7)).padding == (7, 7)
     assert display_of(header(PixelPaddingValue=7, WindowCenter=5, WindowWidth=9)).padding is None
     assert display_of(header(bits=8, PixelPaddingValue=7)).padding is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "padding", "expected"),
+    [
+        # Padding brighter than the image, in values that begin below 0.
+        ([-1000, 0, 1000, 3000], (3000, 3000), [0, 128, 255, 255]),
+        # A range of padding ends where it says: its neighbours count.
+        ([-1000, 0, 1000, 1001, 1002, 3000], (1001, 1002), [0, 64, 128, 128, 128, 255]),
+        ([-1000, 0, 999, 1000, 1001, 1003], (1000, 1001), [0, 127, 254, 255, 255, 255]),
+        # Padding that the image does not have takes nothing away.
+        ([-1000, 0, 1000], (-5000, -4000), [0, 128, 255]),
+        ([-1000, 0, 1000], (-5000, -1001), [0, 128, 255]),
+        ([-1000, 0, 1000], (5000, 6000), [0, 128, 255]),
+        ([0, 500, 1000], (-5000, -1), [0, 128, 255]),
+    ],
+)
+def test_padding_lies_among_signed_values(stored: list[int], padding: tuple[int, int], expected: list[int]) -> None:
+    display = Display(inverted=False, padding=padding)
+    assert to_display(row(*stored, dtype=np.int16), display).tolist() == [expected]
