@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from benchmarks import data, detector, ensembles, inference, metric, thresholds
+from benchmarks import data, detector, ensembles, first_batch, inference, metric, thresholds
 from benchmarks.measure import alternating_medians, peak_mebibytes
 
 TIME_BOUNDS = {
@@ -23,6 +23,8 @@ NOISE = 1.03
 """Two runs of the same work differ by so much."""
 GRID_SECONDS, GRID_RATIO = 60, 50
 ENSEMBLE_MILLISECONDS = 15
+SAMPLE_MILLISECONDS = 3.5
+FIRST_BATCH_SECONDS = 10
 
 Row = Mapping[str, str | float]
 
@@ -105,6 +107,16 @@ def of_data(repeats: int) -> Part:
         part.rows.append({"what": "samples", "variant": name, **rates})
         if cached < decoded:
             part.broken.append(f"samples per second, {name}")
+    sample = data.milliseconds_a_sample(repeats=repeats)
+    part.table.add_row("ms of a cached heavy_customrot sample", f"{sample:.2f}")
+    part.rows.append({"what": "heavy sample", "variant": "heavy_customrot", "ours_s": sample / 1000})
+    if sample > SAMPLE_MILLISECONDS:
+        part.broken.append(f"a heavy sample: {sample:.2f} ms above {SAMPLE_MILLISECONDS}")
+    for stage, seconds in first_batch.seconds_to_first_batch().items():
+        part.table.add_row(f"first batch of {first_batch.IMAGES:,} images, {stage}, s", f"{seconds:.1f}")
+        part.rows.append({"what": "first batch", "variant": stage, "ours_s": seconds})
+    if float(part.rows[-1]["ours_s"]) > FIRST_BATCH_SECONDS:
+        part.broken.append(f"first batch: {float(part.rows[-1]['ours_s']):.1f} s above {FIRST_BATCH_SECONDS}")
     return part
 
 

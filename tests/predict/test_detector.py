@@ -27,7 +27,7 @@ from rsna_det.evaluation.tables import CANDIDATES_SCHEMA, read_table
 from rsna_det.predict.detector import Detector, Prediction
 from rsna_det.predict.job import predict_files
 from rsna_det.predict.pipeline import Images
-from rsna_det.structures import Detections, HeadOutputs
+from rsna_det.structures import DenseDeltas, Detections, HeadOutputs
 from tests.checkpoints import write_checkpoint
 from tests.short_runs import TRAINING_WARNINGS, environment
 
@@ -309,9 +309,10 @@ def test_outputs_that_are_not_finite_are_no_boxes_but_a_problem(
     def spoilt(index: int, images: Images) -> HeadOutputs:
         found = outputs(index, images)
         if index == 1 and {"3", str(files[3])} & set(images.ids):
-            numbers = getattr(found, part).clone()
+            deltas = part == "box_deltas"
+            numbers = (found.box_deltas.dense() if deltas else getattr(found, part)).clone()
             numbers[-1].view(-1)[0] = value
-            return replace(found, **{part: numbers})
+            return replace(found, **{part: DenseDeltas(values=numbers) if deltas else numbers})
         return found
 
     monkeypatch.setattr(detector._pipeline, "outputs", spoilt)
