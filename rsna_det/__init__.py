@@ -8,7 +8,7 @@ The data flow, every arrow a dataclass of :mod:`rsna_det.structures`::
     Sample --data.dataset--> Batch
        |  models.encoder C2..C5 --> models.pyramid P2..P7 --> models.heads
     HeadOutputs                                    (models.ensemble averages several here)
-       |-- boxes.anchors + boxes.matching --> AnchorTargets --training.losses--> Losses
+       |-- boxes.anchors + boxes.matching, in the loader --> BatchTargets --training.losses--> Losses
        '-- boxes.decoding --> Candidates --> Detections
               |-- evaluation.metric: the challenge's mAP
               '-- training.callbacks.PredictionWriter --> tables --> evaluation, drawing, experiments
