@@ -173,7 +173,7 @@ def _change(config: DictConfig, override: str) -> None:
     if override.startswith("~"):
         raise ConfigError(f"{override!r}: choose another group instead, such as logger=csv")
     if "." not in key:
-        _change_group(config, key, compose_config("train", [override])[key])
+        _change_group(config, key, compose_config("train", [override]))
         return
     parsed = parse_override(override)
     try:
@@ -187,8 +187,9 @@ def _change(config: DictConfig, override: str) -> None:
 def _change_group(config: DictConfig, key: str, chosen: DictConfig) -> None:
     """Take the loggers of another group; of another trainer only its devices: length and precision stay."""
     if key == "logger":
-        OmegaConf.update(config, key, chosen, merge=False, force_add=True)
+        OmegaConf.update(config, key, chosen.logger, merge=False, force_add=True)
         return
-    for name in map(str, chosen):
-        if role_of(f"{key}.{name}") is Role.MACHINE:
-            config.trainer[name] = chosen[name]
+    for part in ("trainer", "callbacks"):
+        for name in map(str, chosen[part]):
+            if role_of(f"{part}.{name}") is Role.MACHINE:
+                OmegaConf.update(config, f"{part}.{name}", chosen[part][name], merge=False, force_add=True)

@@ -183,6 +183,9 @@ class TestResume:
         trainer = saved_run([f"resume={finished}", "trainer.precision=bf16-mixed", "trainer=ddp"]).trainer
         assert (trainer["strategy"], trainer["devices"]) == ("ddp", -1)
         assert (trainer["max_epochs"], trainer["precision"]) == (EPOCHS, "bf16-mixed")
+        # What a GPU is set to comes with it, though the run had none.
+        assert saved_run([f"resume={finished}", "trainer=ddp"]).callbacks["hardware"]["tf32"] is True
+        assert "hardware" not in saved_run([f"resume={finished}"]).callbacks
 
     def test_a_wrong_type_is_named(self, finished: Path) -> None:
         with pytest.raises(ConfigError, match="max_epochs is 'two'"):
