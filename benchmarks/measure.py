@@ -32,19 +32,20 @@ def alternating_medians(works: list[Work], *, repeats: int) -> list[float]:
     return [statistics.median(taken) for taken in seconds]
 
 
-def peak_mebibytes(make_work: Callable[..., Work], *arguments: object) -> float:
+def peak_mebibytes(make_work: Callable[..., Work], *arguments: object, processes: int = 3) -> float:
     """Peak memory of making the work and doing it twice, without what the process holds before (Linux only).
 
-    Median of three processes. glibc keeps freed blocks below 32 MiB for later, and how many of them depends on the
+    Median of some processes. glibc keeps freed blocks below 32 MiB for later, and how many of them depends on the
     order of all allocations; here it gives every block from 1 MiB back, so that the peak is what was in use at once.
 
     Args:
         make_work: as a spawned process can import it.
         arguments: of it.
+        processes: that measure, one after another.
     """
     context = multiprocessing.get_context("spawn")
     peaks = []
-    for _ in range(3):
+    for _ in range(processes):
         with _environment(_GIVEN_BACK), ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
             peaks.append(pool.submit(_peak, make_work, arguments).result())
     return statistics.median(peaks)
