@@ -1,6 +1,7 @@
 """Small DICOM files for tests: every syntax, with whatever a test wants to be wrong with them."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,14 @@ def compressed(pixels: np.ndarray, image_format: str, **options: object) -> byte
 def deep(bits: int) -> np.ndarray:
     """Values over all of 0..2**bits - 1, so that the stretch has known ends."""
     return np.linspace(0, 2**bits - 1, 35).astype(np.uint16).reshape(5, 7)
+
+
+def tile_parts(codestream: bytes) -> tuple[bytes, list[bytes]]:
+    """The main header and the tile parts, each as long as its Psot says."""
+    place = codestream.index(b"\xff\x90")
+    header, parts = codestream[:place], []
+    while codestream[place : place + 2] == b"\xff\x90":
+        (length,) = struct.unpack_from(">I", codestream, place + 6)
+        parts.append(codestream[place : place + length])
+        place += length
+    return header, parts

@@ -13,7 +13,7 @@ from rsna_det.data.dicom.frames import decode_frame
 from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
 from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.rle_rows import check_rows
-from tests.data.dicom.files import compressed, grey, write
+from tests.data.dicom.files import compressed, grey, tile_parts, write
 
 EOI = b"\xff\xd9"
 DEPTH_AT, DEPTH_STEP = 42, 3
@@ -73,14 +73,7 @@ def test_jpeg2000_of_components_of_different_depths_is_refused(tmp_path: Path) -
 
 def tiled(side: int, *, tile: int) -> tuple[bytes, list[bytes]]:
     """The main header and the tile parts of an image of square tiles."""
-    codestream = jpeg2000(grey((side, side)), tile_size=(tile, tile))
-    place = codestream.index(b"\xff\x90")
-    header, parts = codestream[:place], []
-    while codestream[place : place + 2] == b"\xff\x90":
-        (length,) = struct.unpack_from(">I", codestream, place + 6)
-        parts.append(codestream[place : place + length])
-        place += length
-    return header, parts
+    return tile_parts(jpeg2000(grey((side, side)), tile_size=(tile, tile)))
 
 
 def numbered(part: bytes, number: int, count: int) -> bytes:

@@ -15,7 +15,7 @@ from rsna_det.data.dicom.jpeg2000_tiles import check_tiles
 from rsna_det.data.dicom.jpeg_markers import read_header
 from rsna_det.data.dicom.problems import FrameError
 from rsna_det.data.dicom.reading import DicomError, read_radiograph
-from tests.data.dicom.files import compressed, grey, write
+from tests.data.dicom.files import compressed, grey, tile_parts, write
 
 EOI = b"\xff\xd9"
 FORMATS = {JPEGBaseline8Bit: ("JPEG", {}), JPEG2000: ("JPEG2000", {"no_jp2": True})}
@@ -214,17 +214,6 @@ def test_rle_whose_runs_cross_rows_is_read(tmp_path: Path) -> None:
     dataset.save_as(path)
     expected = np.array([value for value in range(8) for _ in range(7)] + [9] * 4).reshape(6, 10)
     assert np.array_equal(read_radiograph(path), expected)
-
-
-def tile_parts(codestream: bytes) -> tuple[bytes, list[bytes]]:
-    """The main header and the tile parts, each as long as its Psot says."""
-    place = codestream.index(b"\xff\x90")
-    header, parts = codestream[:place], []
-    while codestream[place : place + 2] == b"\xff\x90":
-        (length,) = struct.unpack_from(">I", codestream, place + 6)
-        parts.append(codestream[place : place + length])
-        place += length
-    return header, parts
 
 
 @pytest.mark.parametrize("lost", range(4))
