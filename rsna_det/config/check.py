@@ -149,24 +149,30 @@ def _component_problems(node: object, path: str) -> Iterator[str]:
 
 
 def _target_problems(node: dict[Any, Any], path: str) -> Iterator[str]:
+    target = node["_target_"]
+    if not isinstance(target, str):
+        yield f"{path}._target_ is {target!r}: expected the import path of a class or function"
+        return
     try:
-        parameters = parameters_named(node["_target_"])
+        parameters = parameters_named(target)
     except (ImportError, ValueError, AttributeError, HydraException) as error:
-        yield f"{path}._target_ names {node['_target_']}, which cannot be imported: {error}"
+        yield f"{path}._target_ names {target}, which cannot be imported: {error}"
         return
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key, value in node.items():
         if key in _RESERVED:
             continue
         if key in parameters:
-            yield from _type_problems(value, annotation_of(node["_target_"], key), f"{path}.{key}")
+            # What is built from a node of its own has a type that only its class says.
+            if not _holds_target(value):
+                yield from _type_problems(value, annotation_of(target, key), f"{path}.{key}")
         elif not open_ended:
-            yield f"{path}.{key} is not an option of {node['_target_']}{closest(str(key), parameters)}"
+            yield f"{path}.{key} is not an option of {target}{closest(str(key), parameters)}"
 
 
 def _type_problems(value: object, annotation: Any, path: str) -> Iterator[str]:  # noqa: ANN401
     """One problem if the value is not of the annotated type; annotations that pydantic cannot read are passed over."""
-    if annotation is inspect.Parameter.empty or _holds_target(value):
+    if annotation is inspect.Parameter.empty:
         return
     if Path in _kinds(annotation) and value is not None and (not isinstance(value, str | Path) or value == ""):
         yield f"{path} is {value!r} ({type(value).__name__}): expected the path of a file or folder"

@@ -111,9 +111,14 @@ def _compared(folders: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, dict[st
     """The runs that differ from the first, with each option that differs and both its values in words."""
     first, *others = [_comparable(folder) for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
-        keys = [key for key in sorted(first.keys() | other.keys()) if first.get(key) != other.get(key)]
+        keys = [key for key in sorted(first.keys() | other.keys()) if _differ(first.get(key), other.get(key))]
         if keys:
             yield folder, {key: f"{key} ({first.get(key)} / {other.get(key)})" for key in keys}
+
+
+def _differ(one: object, other: object) -> bool:
+    """A damaged configuration may hold NaN, which differs from itself."""
+    return one != other and repr(one) != repr(other)
 
 
 def _comparable(folder: RunFolder) -> dict[str, Any]:

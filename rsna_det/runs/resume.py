@@ -42,7 +42,7 @@ def saved_run(arguments: Sequence[str]) -> TrainOptions:
     others = [argument for argument in arguments if override_key(argument) != "resume"]
     folder = _last_run(others) if value == "last" else RunFolder(Path(value).expanduser())
     config = folder.config()
-    epochs = OmegaConf.select(config, "trainer.max_epochs")
+    epochs = _epochs(config)
     if not folder.last_checkpoint.is_file():
         raise ConfigError(f"{folder.last_checkpoint} is missing: the run ended before its first epoch, start a new one")
     # Groups first: a single value is meant to hold in the group that is chosen with it.
@@ -128,6 +128,14 @@ def _check_drawn(folder: RunFolder, options: TrainOptions) -> None:
             "are, and resuming draws none where a saved configuration says: put them back, or to have them drawn "
             f"there say so, `python -m rsna_det.train resume={folder} {_said_again(folder.config(), 'data.root')}`"
         )
+
+
+def _epochs(config: DictConfig) -> object:
+    """The saved number of epochs; None for a damaged one, which is named later with all that is wrong."""
+    try:
+        return OmegaConf.select(config, "trainer.max_epochs")
+    except OmegaConfBaseException:
+        return None
 
 
 def _says_the_same(config: DictConfig, override: str) -> bool:

@@ -192,6 +192,12 @@ def test_an_unknown_name_is_answered_with_the_closest(override: str, message: st
         ("augmentation.boxes_by=middle", r"augmentation\.boxes_by is 'middle'.*'edge_thirds'"),
         ("logger.wandb.mode=sometimes", r"logger\.wandb\.mode is 'sometimes'.*'offline'"),
         ("model._target_=rsna_det.models.retinanet.Retina", "cannot be imported"),
+        ("model._target_=[[]]", r"model\._target_ is \[\[\]\]: expected the import path of a class or function"),
+        ("model._target_=5", r"model\._target_ is 5: expected the import path"),
+        # Where a number is wanted, a node to build something from is none.
+        ("optimizer.gradient_clip={_target_:os.system}", r"optimizer\.gradient_clip is \{'_target_': 'os\.system'\}"),
+        ("seed={_target_:os.getpid}", r"seed is \{'_target_': 'os\.getpid'\}"),
+        ("name=[{_target_:os.getpid}]", r"name is \[\{'_target_'"),
     ],
 )
 def test_a_wrong_type_or_option_is_named(override: str, message: str) -> None:

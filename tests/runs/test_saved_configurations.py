@@ -18,7 +18,7 @@ from rsna_det.config.targets import MOVED
 from rsna_det.data.synthetic.writing import write_synthetic
 from rsna_det.errors import ConfigError
 from rsna_det.models.weights import create_backbone
-from rsna_det.runs.agreement import common_settings
+from rsna_det.runs.agreement import common_settings, differences_in_words
 from rsna_det.runs.folder import RunFolder
 from rsna_det.runs.resume import saved_run
 from rsna_det.runs.session import build_module
@@ -203,6 +203,19 @@ def test_a_saved_number_is_refused_as_a_value(run: RunFolder) -> None:
         ConfigError, match=r"config\.yaml: decoding\.max_candidates is 10000000000000: expected a whole"
     ):
         saved_run([f"resume={run}"])
+
+
+def test_a_list_in_place_of_the_trainer_is_named(run: RunFolder) -> None:
+    config = OmegaConf.load(run.composed_config)
+    config["trainer"] = [[]]
+    run.composed_config.write_text(OmegaConf.to_yaml(config))
+    with pytest.raises(ConfigError, match=r"trainer is \[\[\]\]"):
+        saved_run([f"resume={run.path}"])
+
+
+def test_what_is_no_number_does_not_differ_from_itself(run: RunFolder) -> None:
+    change(run, "encoder.name", float("nan"))
+    assert differences_in_words([run, run]) == []
 
 
 def test_what_conf_names_is_the_list() -> None:
